@@ -1,0 +1,109 @@
+"""`Contract`: everything about a model's input that is not a weight. Versioned, hashed, stored in the checkpoint.
+
+The same object is used by training, command line, evaluation, serving and export, so that what a model sees when
+it answers is what it saw when it learnt. Changing any field changes `Contract.id`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from eyespot.contracts.config import Config
+from eyespot.errors import EyespotError
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class ImageRule(Config):
+    """From an upright RGB picture to raw patches.
+
+    Attributes:
+        size: (height, width) of the model's input.
+        resize: ``shortest_edge`` (aspect kept, then `crop`), ``exact`` (both sides, aspect lost), ``pad`` (canvas
+            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`).
+        shortest_edge: target of the ``shortest_edge`` resize; None means ``min(size)``.
+        crop: cut or zero-pad the middle to `size` after the resize.
+        resample: PIL's filter: ``bilinear``, ``bicubic``, ….
+        scale: factor on uint8 values, 1/255 as published.
+        normalize: subtract `mean` and divide by `std`.
+        patch_size: side of a patch in pixels.
+        extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
+        alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    resize: Literal["shortest_edge", "exact", "pad", "none"] = "shortest_edge"
+    shortest_edge: int | None = None
+    crop: bool = True
+    pad_color: tuple[int, int, int] = (0, 0, 0)
+    resample: Literal["nearest", "lanczos", "bilinear", "bicubic", "box", "hamming"] = "bicubic"
+    scale: float = 1 / 255
+    normalize: bool = True
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    patch_size: int = 14
+    tokens_per_image: int | None = None  # None: one for each patch, plus extra_tokens
+    extra_tokens: int = 0
+    alpha: Literal["white", "drop"] = "white"
+    exif: Literal["apply", "ignore"] = "apply"
+    sixteen_bit: Literal["divide_257", "clip"] = "divide_257"
+
+
+@dataclass(frozen=True)
+class TextRule(Config):
+    """How the text of a conversation, or of a contrastive caption, becomes tokens.
+
+    Attributes:
+        template: the checkpoint's own Jinja chat template.
+        image_token: what the template or the user's part becomes before expansion, such as ``<image>``; repeated
+            once for each embedding.
+        image_token_id: its id.
+        add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
+        bos_token, eos_token, pad_token: as the template sees them.
+        max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
+        clean: how contrastive text is cleaned before tokenising: none, ``clip`` or ``siglip``.
+    """
+
+    template: str | None = None
+    image_token: str | None = None
+    image_token_id: int | None = None
+    add_special_tokens: bool = True
+    bos_token: str | None = None
+    eos_token: str | None = None
+    pad_token: str | None = None
+    stop_tokens: tuple[int, ...] = ()
+    max_length: int | None = None
+    pad_to_max: bool = False
+    clean: Literal["none", "clip", "siglip"] = "none"
+
+
+@dataclass(frozen=True)
+class Contract(Config):
+    """The whole preprocessing of a model; `id` is a sha256 of its content."""
+
+    version: int = VERSION
+    image: ImageRule | None = None
+    text: TextRule = field(default_factory=TextRule)
+    coordinates: Literal["unit", "thousand", "abs"] = "unit"
+
+    @property
+    def id(self) -> str:
+        """sha256 of the canonical JSON form; changes with any field."""
+        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def check_same(self, other: "Contract", where: str = "") -> None:
+        """Raise ``contract-mismatch`` naming the first field that differs."""
+        differences = list(_differences(self.to_dict(), other.to_dict(), ""))
+        if differences:
+            raise EyespotError("contract-mismatch", "; ".join(differences[:5]), where=where)
+
+
+def _differences(a: Any, b: Any, path: str):
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in sorted(a.keys() | b.keys()):
+            yield from _differences(a.get(key), b.get(key), f"{path}.{key}" if path else key)
+    elif a != b:
+        yield f"{path}: {a!r} here, {b!r} there"
