@@ -8,6 +8,16 @@ from source import modules, tree
 PUBLIC = {"__version__", "EyespotError", "load", "save", "compose"}
 
 
+def imports_from(targets: set[str]) -> list[tuple[str, int]]:
+    """Module and line of every `from TARGET import …`."""
+    return [
+        (name, node.lineno)
+        for name, file in modules().items()
+        for node in ast.walk(tree(file))
+        if isinstance(node, ast.ImportFrom) and node.module in targets
+    ]
+
+
 def test_the_public_names_are_exactly_these():
     import eyespot
 
@@ -16,12 +26,7 @@ def test_the_public_names_are_exactly_these():
 
 
 def test_no_future_annotations_as_shapes_need_real_ones():
-    guilty = []
-    for name, file in modules().items():
-        for node in ast.walk(tree(file)):
-            if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-                guilty.append(name)
-    assert guilty == []
+    assert [name for name, _ in imports_from({"__future__"})] == []
 
 
 def family_names() -> set[str]:
@@ -64,11 +69,4 @@ def test_a_planted_branch_on_a_family_is_seen():
 
 def test_no_file_outside_families_imports_a_single_family():
     families = {f"eyespot.families.{n}" for n in family_names()} - {"eyespot.families.compose"}
-    guilty = []
-    for name, file in modules().items():
-        if name.startswith("eyespot.families"):
-            continue
-        for node in ast.walk(tree(file)):
-            if isinstance(node, ast.ImportFrom) and node.module in families:
-                guilty.append(f"{name}:{node.lineno}")
-    assert guilty == []
+    assert [at for at in imports_from(families) if not at[0].startswith("eyespot.families")] == []
