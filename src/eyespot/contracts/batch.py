@@ -37,9 +37,7 @@ class Segments:
     blocks: Tensor | None = None
 
     @classmethod
-    def of(
-        cls, lens: tuple[int, ...], *, parent: tuple[int, ...] | None = None, rule: Rule = "causal"
-    ) -> "Segments":
+    def of(cls, lens: tuple[int, ...], *, parent: tuple[int, ...] | None = None, rule: Rule = "causal") -> "Segments":
         """Self-attention over segments of these lengths."""
         lens = tuple(lens)
         return cls(lens, lens, tuple(parent) if parent is not None else (-1,) * len(lens), rule)

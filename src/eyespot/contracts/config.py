@@ -4,16 +4,20 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, TypeVar
 
 from eyespot.errors import EyespotError, nearest
+
+
+# Not typing.Self: the runtime check of the tests cannot resolve it on a method.
+AnyConfig = TypeVar("AnyConfig", bound="Config")
 
 
 class Config:
     """Base of every frozen config dataclass: strict reading from plain data and writing back."""
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any], where: str = "") -> Self:
+    def from_dict(cls: type[AnyConfig], data: Mapping[str, Any], where: str = "") -> AnyConfig:
         """Build from plain data (JSON, YAML).
 
         Raises:
@@ -42,7 +46,7 @@ class Config:
         """Plain data: nested configs become dicts, tuples become lists."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
-    def replace(self, **changes: Any) -> Self:
+    def replace(self: AnyConfig, **changes: Any) -> AnyConfig:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
 

@@ -1,0 +1,222 @@
+"""Plain vision transformer by configuration: CLIP's and SigLIP's towers, and small ones with a convolutional stem.
+
+It reads raw patches, packed, and never sees a padded picture. `features` gives what a connector needs, the outputs
+of chosen blocks before any final norm (Hugging Face's `hidden_states`: index 0 is the input of block 0, -2 the output
+of the last block but one); blocks behind the deepest wanted one are not run. `pooled` gives the contrastive vector.
+
+CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023. Shapes and flags: `transformers` modeling_clip.py, modeling_siglip.py.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from eyespot.contracts.batch import MediaBatch, Segments
+from eyespot.contracts.config import Config
+from eyespot.contracts.shapes import Float, Tensor
+from eyespot.errors import EyespotError
+from eyespot.models.encoders.blocks import EncoderBlock
+from eyespot.models.encoders.stems import ConvStem, PatchStem
+from eyespot.nn.attention import attend
+from eyespot.nn.mlp import Mlp
+from eyespot.nn.self_attention import SelfAttention
+
+
+@dataclass(frozen=True)
+class VitConfig(Config):
+    """One tower. CLIP's and SigLIP's values are set by their families.
+
+    Attributes:
+        image_size: (height, width) in pixels that the position table was made for.
+        class_token: a learned token before the patches (CLIP).
+        pre_norm: a LayerNorm before block 0 (CLIP's `pre_layrnorm`).
+        post_norm: ``none``; ``pooled``: on the pooled vector only (CLIP); ``sequence``: on all tokens (SigLIP).
+        pool: ``class``, ``map`` (SigLIP's attention head), ``mean`` or ``none``.
+        projection_size: width of the contrastive space; None: no projection.
+        stem: ``patch`` (one linear map of each patch) or ``conv`` (stride-2 convolutions down to the patch grid).
+        stem_channels: output channels of the convolutions before the last.
+        interpolate_positions: bicubic resize of the position table for other picture sizes.
+    """
+
+    hidden_size: int = 768
+    num_layers: int = 12
+    num_heads: int = 12
+    intermediate_size: int = 3072
+    image_size: tuple[int, int] = (224, 224)
+    patch_size: int = 32
+    channels: int = 3
+    patch_bias: bool = True
+    class_token: bool = False
+    pre_norm: bool = False
+    norm_eps: float = 1e-6
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
+    qkv_bias: bool = True
+    post_norm: Literal["none", "pooled", "sequence"] = "none"
+    pool: Literal["none", "class", "map", "mean"] = "none"
+    projection_size: int | None = None
+    projection_bias: bool = False
+    stem: Literal["patch", "conv"] = "patch"
+    stem_channels: tuple[int, ...] = ()
+    interpolate_positions: bool = False
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patch rows and columns of the position table."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
+    def output_size(self) -> int:
+        """Width of `pooled`."""
+        return self.projection_size or self.hidden_size
+
+
+class VisionEncoder(nn.Module):
+    """See the module's docstring."""
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        self.config = config
+        size = config.hidden_size
+        stem = ConvStem if config.stem == "conv" else PatchStem
+        self.stem = stem(config.channels, config.patch_size, size, config.patch_bias, config.stem_channels)
+        self.class_embedding = nn.Parameter(torch.empty(size)) if config.class_token else None
+        rows = config.grid[0] * config.grid[1] + config.class_token
+        self.position_embedding = nn.Parameter(torch.empty(rows, size))
+        self.pre_norm = nn.LayerNorm(size, config.norm_eps) if config.pre_norm else None
+        self.blocks = nn.ModuleList(
+            EncoderBlock(
+                size, config.num_heads, config.intermediate_size, config.activation, config.norm_eps, config.qkv_bias
+            )
+            for _ in range(config.num_layers)
+        )
+        self.post_norm = nn.LayerNorm(size, config.norm_eps) if config.post_norm != "none" else None
+        self.pool = AttentionPool(config) if config.pool == "map" else None
+        self.projection = (
+            nn.Linear(size, config.projection_size, bias=config.projection_bias) if config.projection_size else None
+        )
+
+    def features(
+        self, media: MediaBatch, layers: tuple[int, ...] = (-1,), keep_class: bool = False
+    ) -> Float[Tensor, "N E"]:
+        """Outputs of chosen blocks, concatenated on the last axis, packed picture after picture.
+
+        Args:
+            media: raw patches with their grids.
+            layers: indices into the L + 1 hidden states.
+            keep_class: leave the class token in (LLaVA's ``full``), before each picture's patches.
+        """
+        wanted = [self.layer_index(layer) for layer in layers]
+        states = self._hidden_states(media, stop=max(wanted), keep=set(wanted))
+        chosen = torch.cat([states[i] for i in wanted], dim=-1)
+        return chosen if keep_class or self.class_embedding is None else self._drop_class(chosen, media)
+
+    def pooled(self, media: MediaBatch) -> Float[Tensor, "B O"]:
+        """One vector for each tile, not normalised."""
+        last = self.config.num_layers
+        x = self._hidden_states(media, stop=last, keep={last})[last]
+        if self.config.post_norm == "sequence" and self.post_norm is not None:
+            x = self.post_norm(x)
+        lengths = self._lengths(media)
+        if self.pool is not None:
+            x = self.pool(x, lengths)
+        elif self.config.pool == "class":
+            x = x[torch.tensor([0, *lengths[:-1]], device=x.device).cumsum(0)]
+        elif self.config.pool == "mean":
+            x = torch.stack([part.mean(0) for part in x.split(lengths)])
+        else:
+            raise EyespotError("not-supported", "this vision encoder has no pooled output (pool='none')")
+        if self.config.post_norm == "pooled" and self.post_norm is not None:
+            x = self.post_norm(x)
+        return self.projection(x) if self.projection is not None else x
+
+    def layer_index(self, layer: int) -> int:
+        """Hugging Face's index into the L + 1 hidden states as a non-negative number."""
+        index = layer + self.config.num_layers + 1 if layer < 0 else layer
+        if not 0 <= index <= self.config.num_layers:
+            raise EyespotError(
+                "argument",
+                f"layer {layer} asked of an encoder with {self.config.num_layers} blocks",
+                where="select_layers",
+            )
+        return index
+
+    def unused(self, layers: tuple[int, ...]) -> list[str]:
+        """Parameters that `features` with these layers never reads; they are kept for export."""
+        deepest = max(self.layer_index(layer) for layer in layers)
+        behind = [f"blocks.{i}." for i in range(deepest, self.config.num_layers)]
+        prefixes = (*behind, "post_norm.", "pool.", "projection.")
+        return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
+
+    def _hidden_states(self, media: MediaBatch, stop: int, keep: set[int]) -> dict[int, Tensor]:
+        x = self._embed(media)
+        segments = Segments.of(self._lengths(media), rule="full")
+        states = {0: x} if 0 in keep else {}
+        for i, block in enumerate(self.blocks[:stop], start=1):
+            x = block(x, segments)
+            if i in keep:
+                states[i] = x
+        return states
+
+    def _embed(self, media: MediaBatch) -> Float[Tensor, "T E"]:
+        x = self.stem(media.patches, media.grids)
+        pictures = x.split([t * h * w for t, h, w in media.grids])
+        grids = set(media.grids)
+        if len(grids) == 1:  # the usual case: one picture size, no Python loop over pictures
+            x = self._with_positions(torch.stack(pictures), media.grids[0]).flatten(0, 1)
+        else:
+            x = torch.cat([self._with_positions(p[None], g)[0] for p, g in zip(pictures, media.grids, strict=True)])
+        return self.pre_norm(x) if self.pre_norm is not None else x
+
+    def _with_positions(self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int]) -> Float[Tensor, "B m E"]:
+        table = self._position_table(grid)
+        if self.class_embedding is None:
+            return x + table
+        first = self.class_embedding.expand(len(x), 1, -1).to(x.dtype)
+        return torch.cat([first, x], dim=1) + table
+
+    def _position_table(self, grid: tuple[int, int, int]) -> Float[Tensor, "m E"]:
+        native = self.config.grid
+        if grid[1:] == native:
+            return self.position_embedding
+        if not self.config.interpolate_positions:
+            raise EyespotError(
+                "not-supported",
+                f"the encoder's position table is for {native[0]} × {native[1]} patches, a picture has {grid[1]} × {grid[2]}",
+                remedy="Resize pictures to the encoder's size, or set interpolate_positions.",
+            )
+        first, patches = self.position_embedding.split([int(self.config.class_token), native[0] * native[1]])
+        square = patches.float().unflatten(0, native).permute(2, 0, 1)[None]
+        resized = F.interpolate(square, size=grid[1:], mode="bicubic", align_corners=False)
+        return torch.cat([first, resized[0].permute(1, 2, 0).flatten(0, 1).to(first.dtype)])
+
+    def _lengths(self, media: MediaBatch) -> tuple[int, ...]:
+        return tuple(t * h * w + self.config.class_token for t, h, w in media.grids)
+
+    def _drop_class(self, x: Float[Tensor, "T E"], media: MediaBatch) -> Float[Tensor, "N E"]:
+        lengths = self._lengths(media)
+        if len(set(lengths)) == 1:
+            return x.unflatten(0, (len(lengths), lengths[0]))[:, 1:].flatten(0, 1)
+        return torch.cat([part[1:] for part in x.split(lengths)])
+
+
+class AttentionPool(nn.Module):
+    """SigLIP's MAP head: a learned probe attends to the tokens, then ``y + mlp(norm(y))``."""
+
+    def __init__(self, config: VitConfig) -> None:
+        super().__init__()
+        size = config.hidden_size
+        self.probe = nn.Parameter(torch.empty(size))
+        self.attn = SelfAttention(size, config.num_heads)
+        self.norm = nn.LayerNorm(size, config.norm_eps)
+        self.mlp = Mlp(size, config.intermediate_size, config.activation)
+
+    def forward(self, x: Float[Tensor, "T E"], lengths: tuple[int, ...]) -> Float[Tensor, "B E"]:
+        """One vector for each stretch of `lengths` tokens."""
+        from_probe, _, _ = self.attn.project(self.probe[None].to(x.dtype))
+        _, k, v = self.attn.project(x)
+        segments = Segments((1,) * len(lengths), lengths, (-1,) * len(lengths), rule="full")
+        y = self.attn.finish(attend(from_probe.expand(len(lengths), -1, -1), k, v, segments))
+        return y + self.mlp(self.norm(y))

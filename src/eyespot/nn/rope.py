@@ -1,0 +1,67 @@
+"""Rotary position embedding (Su et al. 2021): tables from position ids, and their application.
+
+Half-split form (`rotate_half`), as Llama's Hugging Face weights are laid out. Angles are made in fp32 and cast to
+the activations' dtype. Scaling types: ``default``, ``linear`` and ``llama3`` (frequency bands).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from eyespot.contracts.config import Config
+from eyespot.contracts.shapes import Float, Int, Tensor
+
+
+@dataclass(frozen=True)
+class RopeConfig(Config):
+    """Frequencies: ``theta ** (-2i / head_dim)``, then the scaling of `type`."""
+
+    theta: float = 10000.0
+    type: Literal["default", "linear", "llama3"] = "default"
+    factor: float = 1.0
+    low_freq_factor: float = 1.0
+    high_freq_factor: float = 4.0
+    original_max_position_embeddings: int = 8192
+
+
+def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device | str = "cpu") -> Float[Tensor, " c"]:
+    """fp32 (head_dim / 2,)."""
+    steps = torch.arange(0, head_dim, 2, dtype=torch.int64, device=device).float() / head_dim
+    frequencies = 1.0 / (config.theta**steps)
+    if config.type == "linear":
+        return frequencies / config.factor
+    if config.type == "llama3":
+        return _llama3(frequencies, config)
+    return frequencies
+
+
+def _llama3(frequencies: Tensor, config: RopeConfig) -> Tensor:
+    """Long waves are slowed by `factor`, short ones kept, those between are blended."""
+    wavelengths = 2 * math.pi / frequencies
+    longest = config.original_max_position_embeddings / config.low_freq_factor
+    shortest = config.original_max_position_embeddings / config.high_freq_factor
+    blend = (config.original_max_position_embeddings / wavelengths - config.low_freq_factor) / (
+        config.high_freq_factor - config.low_freq_factor
+    )
+    between = (1 - blend) * frequencies / config.factor + blend * frequencies
+    slowed = torch.where(wavelengths > longest, frequencies / config.factor, frequencies)
+    return torch.where((wavelengths <= longest) & (wavelengths >= shortest), between, slowed)
+
+
+def rotary_tables(
+    position_ids: Int[Tensor, "A T"], config: RopeConfig, head_dim: int, dtype: torch.dtype
+) -> tuple[Float[Tensor, "T C"], Float[Tensor, "T C"]]:
+    """Cosine and sine for each token, one position axis."""
+    frequencies = inverse_frequencies(config, head_dim, position_ids.device)
+    angles = position_ids[0].float()[:, None] * frequencies[None, :]
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(x: Float[Tensor, "T H C"], cos: Float[Tensor, "T C"], sin: Float[Tensor, "T C"]) -> Float[Tensor, "T H C"]:
+    """Turn each pair (x_i, x_{i + C/2}) by its angle."""
+    half = x.shape[-1] // 2
+    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
+    return x * cos[:, None].to(x.dtype) + turned * sin[:, None].to(x.dtype)

@@ -1,0 +1,82 @@
+"""Self-attention over packed tokens: the one module that encoders and decoders share.
+
+`project` and `finish` are public, so that two widths can run through one attention (action experts).
+"""
+
+from torch import nn
+
+from eyespot.contracts.batch import Segments
+from eyespot.contracts.shapes import Float, Tensor
+from eyespot.nn.attention import attend
+from eyespot.nn.cache import KVCache
+from eyespot.nn.norm import RMSNorm
+from eyespot.nn.rope import rotate
+
+Rotary = tuple[Tensor, Tensor]
+
+
+class SelfAttention(nn.Module):
+    """Grouped-query attention with optional biases, per-head RMS norms of q and k, and rotary positions.
+
+    Args:
+        size: width of the residual stream.
+        num_heads: query heads H.
+        num_kv_heads: key/value heads K; H for plain multi-head attention.
+        head_dim: channels per head C; ``size // num_heads`` when None.
+        qkv_bias: bias of the three input projections.
+        o_bias: bias of the output projection.
+        qk_norm_eps: eps of the norms of q and k before the rotation (Qwen3); None: no such norms.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        num_heads: int,
+        num_kv_heads: int | None = None,
+        head_dim: int | None = None,
+        *,
+        qkv_bias: bool = True,
+        o_bias: bool = True,
+        qk_norm_eps: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.head_dim = head_dim or size // num_heads
+        kv_heads = num_kv_heads or num_heads
+        self.q_proj = nn.Linear(size, num_heads * self.head_dim, bias=qkv_bias)
+        self.k_proj = nn.Linear(size, kv_heads * self.head_dim, bias=qkv_bias)
+        self.v_proj = nn.Linear(size, kv_heads * self.head_dim, bias=qkv_bias)
+        self.o_proj = nn.Linear(num_heads * self.head_dim, size, bias=o_bias)
+        self.q_norm = RMSNorm(self.head_dim, qk_norm_eps) if qk_norm_eps is not None else None
+        self.k_norm = RMSNorm(self.head_dim, qk_norm_eps) if qk_norm_eps is not None else None
+
+    def project(
+        self, x: Float[Tensor, "T D"], rotary: Rotary | None = None
+    ) -> tuple[Float[Tensor, "T H C"], Float[Tensor, "T K C"], Float[Tensor, "T K C"]]:
+        """Queries, keys and values, normed and rotated."""
+        q, k, v = (p(x).unflatten(-1, (-1, self.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rotary is not None:
+            q, k = rotate(q, *rotary), rotate(k, *rotary)
+        # Under autocast norms give fp32; attention runs in the projections' dtype.
+        return q.to(v.dtype), k.to(v.dtype), v
+
+    def finish(self, heads: Float[Tensor, "T H C"]) -> Float[Tensor, "T D"]:
+        """Join the heads and project back to the residual stream."""
+        return self.o_proj(heads.flatten(1))
+
+    def forward(
+        self,
+        x: Float[Tensor, "T D"],
+        segments: Segments,
+        *,
+        rotary: Rotary | None = None,
+        window: int | None = None,
+        cache: KVCache | None = None,
+        layer: int = 0,
+    ) -> Float[Tensor, "T D"]:
+        """Attend within `segments`; with a cache the new keys are appended first."""
+        q, k, v = self.project(x, rotary)
+        if cache is not None:
+            k, v = cache.append(layer, k, v)
+        return self.finish(attend(q, k, v, segments, window=window))
