@@ -66,10 +66,12 @@ CODES: dict[str, str] = {
     "media-missing": "Check the path (relative paths are read from image_root, by default the data file's folder).",
     "media-unreadable": "Give a JPEG, PNG, GIF, WebP, BMP or TIFF picture; open the file in a viewer to see what it holds.",
     "media-truncated": "The file ends too early: copy or download it again.",
-    "media-too-large": "Make the picture smaller, or raise the limit (limits.max_pixels / limits.max_bytes) if you trust its source.",
+    "media-too-large": "Make the picture smaller, or raise the limit (limits.max_pixels, limits.max_image_bytes) if you trust its source.",
     "media-array": "Give a uint8 array shaped (H, W), (H, W, 3) or (H, W, 4); scale floats with (x * 255).astype('uint8').",
     "media-refused": "Give a path below image_root, a public http(s) URL or a base64 data: URL.",
+    "media-fetch": "Check that the address opens in a browser, or download the picture and give its path.",
     "media-count": "Give exactly one picture for each placeholder.",
+    "media-size": "Give a picture of the size that the model takes, or use a contract whose rule resizes.",
     "media-empty": "The picture has no pixels; remove the row or give another file.",
     # messages, data
     "message-malformed": 'Give [{"role": "user", "content": "…"}] with content a string or a list of parts.',
@@ -77,6 +79,11 @@ CODES: dict[str, str] = {
     "row-no-answer": "Each training row needs a non-empty assistant answer; remove the row or fill it.",
     "row-unsupervised": "Nothing of the answer is left to learn after rendering and truncation; raise max_length or shorten the prompt.",
     "data-unknown-format": "See docs/data.md for the formats; `eyespot inspect data FILE` reports what was detected.",
+    "data-missing": "Give the path of a .json or .jsonl file that exists, or world:NAME.",
+    "data-empty": "The source has no rows; give another file.",
+    "data-unreadable": "Mend the file at the named line: a .json file is one list of rows, a .jsonl file has a row on each line.",
+    "data-changed": "The data differ from what the run began with; restore them, or start a new run.",
+    "data-worker": "A process that prepares data ended (often: out of memory). Use fewer workers=, or workers=0 to see its error.",
     "data-dropped": "Mend the named rows (`eyespot inspect data FILE`), or raise max_dropped if losing them is wanted.",
     "too-long": "Shorten the text, use fewer or smaller pictures, or raise max_length.",
     # templates, tokenizers
@@ -109,6 +116,7 @@ CODES: dict[str, str] = {
     "frozen-changed": "A frozen part changed during training; this is a fault in the run's code path, please report it.",
     "loss-not-finite": "Lower the learning rate, check the data, or train in float32.",
     # use
+    "file-access": "Check that the path exists, that it may be read or written, and that the disk has room.",
     "argument": "See --help or the docstring.",
     "task-unknown": "Give the name of a known task.",
     "extra-missing": "Install the named extra.",
