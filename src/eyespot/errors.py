@@ -110,6 +110,7 @@ CODES: dict[str, str] = {
     "config-value": "Give a value of the expected type.",
     "recipe-unknown": "Give a recipe's name or package.module:function.",
     "run-exists": "Give another out=…, or continue it with --resume auto.",
+    "run-locked": "Wait for the other process to end, or give another out=….",
     "run-mismatch": "Resume with the configuration that the run was started with, or start a new run.",
     "trainable-unmatched": "Every pattern must match a parameter; `eyespot inspect model MODEL` lists the names.",
     "gradient-missing": "A trainable part gets no gradient; freeze it, or check that the data uses it.",
