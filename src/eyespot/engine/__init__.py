@@ -1,0 +1,1 @@
+"""Generation: what `eyespot.load` gives, and the loops behind it."""

@@ -1,0 +1,265 @@
+"""`Model`: what `eyespot.load` gives. Chat, stream, trace, contrastive vectors; the naive loop, one request at a time."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os import PathLike
+from typing import Any
+
+import torch
+
+from eyespot import families
+from eyespot.contracts.batch import Batch
+from eyespot.contracts.message import Message
+from eyespot.contracts.protocols import Reply, Usage
+from eyespot.contracts.shapes import Float, Int, Tensor
+from eyespot.data.packing import media_batch, pack
+from eyespot.engine.generate import Sampling, answer_packed, decode
+from eyespot.errors import EyespotError, nearest
+from eyespot.inputs.decode import decode_image
+from eyespot.inputs.messages import read_messages
+from eyespot.inputs.patches import prepare_image
+from eyespot.models.dual import DualEncoder
+from eyespot.models.vlm import VisionLanguageModel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trace:
+    """The whole-sequence logits of one conversation: the ground of parity and proof."""
+
+    input_ids: Tensor  # (T,)
+    position_ids: Tensor  # (A, T)
+    logits: Tensor  # (T, V)
+
+
+class Model:
+    """A loaded checkpoint: module, processor and contract together.
+
+    Args:
+        loaded: what `families.load` or `families.compose` gives.
+    """
+
+    def __init__(self, loaded: families.Loaded) -> None:
+        self.loaded = loaded
+        self.module = loaded.module.eval()
+        self.processor = loaded.processor
+        self.contract = loaded.contract
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    # ------------------------------------------------------------------------------------------------------- answering
+
+    def chat(
+        self,
+        text_or_messages: Any,
+        images: Sequence[Any] = (),
+        max_new_tokens: int = 256,
+        temperature: float = 0,
+        seed: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+    ) -> Reply:
+        """One answer.
+
+        Args:
+            text_or_messages: a string, or messages `[{"role", "content"}]` with content a string or parts.
+            images: pictures for a plain string (they go before it) or for parts `{"type": "image"}` without data.
+            max_new_tokens: the answer ends there with finish_reason ``length``.
+            temperature: 0 is greedy; only the end tokens of a checkpoint's generation config are used.
+            seed: makes a draw repeatable.
+            tools: OpenAI-shaped tool descriptions, where the template takes them.
+            template: replaces the checkpoint's chat template.
+
+        Raises:
+            EyespotError: for every fault of the input, with what to do.
+        """
+        prompt = self._prompt(text_or_messages, images, tools, template)
+        sampling = _sampling(max_new_tokens, temperature, seed)
+        ids = list(decode(self._vlm("chat"), prompt, self._stops(), max_new_tokens, sampling))
+        reason = "length" if len(ids) == max_new_tokens else "stop"
+        return Reply(self._text(ids), reason, Usage(prompt.segments.tokens, len(ids)))
+
+    def stream(
+        self,
+        text_or_messages: Any,
+        images: Sequence[Any] = (),
+        max_new_tokens: int = 256,
+        temperature: float = 0,
+        seed: int | None = None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+    ) -> Iterator[str]:
+        """As `chat`, giving the text piece by piece; the pieces joined are the reply's text."""
+        prompt = self._prompt(text_or_messages, images, tools, template)
+        sampling = _sampling(max_new_tokens, temperature, seed)
+        return self._pieces(decode(self._vlm("stream"), prompt, self._stops(), max_new_tokens, sampling))
+
+    def generate(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int = 32) -> list[Reply]:
+        """Greedy answers to many conversations in packed batches (the `Generator` protocol)."""
+        module = self._vlm("generate")
+        encoded = [
+            self.processor.encode(messages, sample_id=str(i), add_generation_prompt=True)
+            for i, messages in enumerate(prompts)
+        ]
+        answers = answer_packed(module, encoded, self._stops(), max_new_tokens)
+        return [
+            Reply(self._text(ids), "stop" if stopped else "length", Usage(len(e.input_ids), len(ids)))
+            for e, (ids, stopped) in zip(encoded, answers, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def trace(self, messages: Any, images: Sequence[Any] = (), add_generation_prompt: bool = False) -> Trace:
+        """Logits of every position of one conversation."""
+        module = self._vlm("trace")
+        encoded = self.processor.encode(read_messages(messages, images), add_generation_prompt=add_generation_prompt)
+        batch = pack([encoded]).to(self.device)
+        return Trace(batch.input_ids, batch.position_ids, module.logits(module(batch).last))
+
+    # ----------------------------------------------------------------------------------------------- contrastive models
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[Any]) -> Float[Tensor, "B D"]:
+        """Unit vectors of pictures (paths, PIL images, uint8 arrays, bytes, URLs)."""
+        dual = self._dual("encode_images")
+        rule = self.contract.image
+        items = [
+            prepare_image(decode_image(image, rule=rule, name=f"image {i}"), rule) for i, image in enumerate(images)
+        ]
+        if not items:
+            raise EyespotError("argument", "expected at least one image, got none", where="images")
+        return dual.encode_images(media_batch(items).to(self.device))
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "B D"]:
+        """Unit vectors of texts, cleaned and padded as the contract says."""
+        dual = self._dual("encode_texts")
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        return dual.encode_texts(self._text_ids(texts))
+
+    @torch.inference_mode()
+    def similarity(self, images: Sequence[Any], texts: Sequence[str]) -> Float[Tensor, "I J"]:
+        """Logits of every picture with every text, as the published model gives them."""
+        dual = self._dual("similarity")
+        return dual.similarity(self.encode_images(images), self.encode_texts(texts))
+
+    # ----------------------------------------------------------------------------------------------------------- inside
+
+    def _text_ids(self, texts: list[str]) -> Int[Tensor, "B l"]:
+        return torch.as_tensor(self.processor.encode_texts(texts), device=self.device)
+
+    def _prompt(self, text_or_messages: Any, images: Sequence[Any], tools: Any, template: str | None) -> Batch:
+        self._vlm("chat")
+        messages = read_messages(text_or_messages, images)
+        encoded = self.processor.encode(messages, add_generation_prompt=True, tools=tools, template=template)
+        return pack([encoded]).to(self.device)
+
+    def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
+        """Text as it grows; a character whose bytes are not all there yet waits."""
+        ids: list[int] = []
+        given = ""
+        for token in tokens:
+            ids.append(token)
+            text = self._text(ids)
+            if not text.endswith("\ufffd") and len(text) > len(given) and text.startswith(given):
+                yield text[len(given) :]
+                given = text
+        rest = self._text(ids)[len(given) :]
+        if rest:
+            yield rest
+
+    def _text(self, ids: list[int]) -> str:
+        return self.processor.tokenizer.decode(ids, skip_special=True)
+
+    def _stops(self) -> frozenset[int]:
+        stops = set(self.contract.text.stop_tokens)
+        if not stops and self.contract.text.eos_token is not None:
+            eos = self.processor.tokenizer.id_of(self.contract.text.eos_token)
+            stops = {eos} if eos is not None else set()
+        return frozenset(stops)
+
+    def _vlm(self, verb: str) -> VisionLanguageModel:
+        if isinstance(self.module, VisionLanguageModel):
+            return self.module
+        raise EyespotError(
+            "not-supported",
+            f"{verb} needs a model with a decoder; this is a {self.loaded.family} model (an image and a text tower)",
+            remedy="Use encode_images, encode_texts or similarity, or load a LLaVA-like model.",
+        )
+
+    def _dual(self, verb: str) -> DualEncoder:
+        if isinstance(self.module, DualEncoder):
+            return self.module
+        raise EyespotError(
+            "not-supported",
+            f"{verb} needs a contrastive model with two towers; this is a {self.loaded.family} model",
+            remedy="Load a CLIP or SigLIP checkpoint.",
+        )
+
+
+def _sampling(max_new_tokens: int, temperature: float, seed: int | None) -> Sampling:
+    if max_new_tokens < 1:
+        raise EyespotError("argument", f"expected at least 1, got {max_new_tokens}", where="max_new_tokens")
+    if not 0 <= temperature < float("inf"):
+        raise EyespotError("argument", f"expected a number from 0 up, got {temperature}", where="temperature")
+    return Sampling(float(temperature), seed)
+
+
+def load(
+    path_or_hub_id: str | PathLike[str],
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "auto",
+    pixels: str = "exact",
+    parts: Mapping[str, str | PathLike[str]] | None = None,
+    verify: bool = False,
+) -> Model:
+    """A checkpoint, recognised from its files, ready to answer.
+
+    Args:
+        path_or_hub_id: a folder, or an id on the hub.
+        device: where the weights go.
+        dtype: ``"auto"`` keeps the stored type; else a torch dtype or its name, such as ``"float32"``.
+        pixels: ``"exact"``: bit-equal to the reference's PIL preprocessing.
+        parts: paths that supply or replace parts, such as ``{"vision_encoder": path}``.
+        verify: check every file's sha256 again.
+
+    Raises:
+        EyespotError: what is wrong with the checkpoint, where, and what to do.
+    """
+    if pixels != "exact":
+        known = "it comes with a later version" if pixels == "fast" else "known: exact"
+        raise EyespotError("not-supported", f"pixels={pixels!r} is not there: {known}", remedy="Use pixels='exact'.")
+    return Model(families.load(path_or_hub_id, dtype=_dtype(dtype), device=device, parts=parts, verify=verify))
+
+
+def save(model: Model, path: str | PathLike[str], layout: str | None = None) -> None:
+    """Write a self-contained checkpoint.
+
+    Args:
+        model: what to write.
+        path: a folder that does not exist or is empty.
+        layout: ``hf``, ``original`` (the authors' own, where the family has one) or ``eyespot``; by default the one
+            that the model came in.
+    """
+    families.save(model.loaded, path, layout=layout)
+
+
+def compose(
+    vision: str | PathLike[str],
+    decoder: str | PathLike[str],
+    connector: str = "mlp2x_gelu",
+    select_layer: int = -2,
+) -> Model:
+    """A LLaVA from published parts: an image tower, a language model, and a fresh connector between them."""
+    return Model(families.compose(vision=vision, decoder=decoder, connector=connector, select_layer=select_layer))
+
+
+def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:
+    if isinstance(dtype, torch.dtype) or dtype == "auto":
+        return dtype
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+    name = dtype.removeprefix("torch.")
+    if name not in known:
+        raise EyespotError("argument", f"unknown dtype {dtype!r}{nearest(name, [*known, 'auto'])}", where="dtype")
+    return known[name]
