@@ -5,7 +5,7 @@ import ast
 import pytest
 from source import modules, tree
 
-PUBLIC = {"__version__", "EyespotError", "load", "save", "compose"}
+PUBLIC = {"EyespotError", "Model", "Reply", "Trace", "compose", "load", "save"}
 
 
 def imports_from(targets: set[str]) -> list[tuple[str, int]]:

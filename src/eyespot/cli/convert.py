@@ -1,0 +1,64 @@
+"""`eyespot build`, `export` and `seal`: checkpoints from parts, in another layout, with renewed checksums."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyespot.cli.console import Json, say, say_json
+
+
+def build(
+    out: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    vision: Annotated[str, typer.Option(help="A CLIP or SigLIP checkpoint: folder or hub id.", show_default=False)],
+    decoder: Annotated[str, typer.Option(help="A Llama, Mistral, Qwen2 or Qwen3 checkpoint.", show_default=False)],
+    connector: Annotated[str, typer.Option(help="linear or mlp2x_gelu; starts from random.")] = "mlp2x_gelu",
+    select_layer: Annotated[int, typer.Option(help="The encoder's layer that the connector reads.")] = -2,
+    layout: Annotated[str | None, typer.Option(help="hf, original or eyespot.", show_default=False)] = None,
+    as_json: Json = False,
+) -> None:
+    """Join a published vision encoder and a published decoder into a model that can be trained.
+
+    Example: `eyespot build out/clip-qwen --vision openai/clip-vit-base-patch32 --decoder Qwen/Qwen2-0.5B-Instruct`
+    """
+    import eyespot
+
+    model = eyespot.compose(vision=vision, decoder=decoder, connector=connector, select_layer=select_layer)
+    eyespot.save(model, out, layout=layout)
+    _report(as_json, out=out, message=f"built {out}; the connector is untrained: run the stages align and finetune")
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="A checkpoint: folder or hub id.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    layout: Annotated[str | None, typer.Option(help="hf, original or eyespot; none keeps the one it has.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint in another layout.
+
+    Example: `eyespot export runs/mine/model out/mine --layout hf`
+    """
+    import eyespot
+
+    eyespot.save(eyespot.load(model), out, layout=layout)
+    _report(as_json, out=out, message=f"wrote {out}")
+
+
+def seal(
+    path: Annotated[Path, typer.Argument(help="A checkpoint folder.", show_default=False)], as_json: Json = False
+) -> None:
+    """Record the checksums of a checkpoint anew, after an edit that was wanted.
+
+    Example: `eyespot seal runs/mine/model`
+    """
+    from eyespot.weights import seal as seals
+
+    seals.seal(path)
+    _report(as_json, out=path, message=f"sealed {path}")
+
+
+def _report(as_json: bool, *, out: Path, message: str) -> None:
+    if as_json:
+        say_json({"out": str(out)})
+    else:
+        say(message)
