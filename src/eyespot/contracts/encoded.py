@@ -89,6 +89,7 @@ class Encoded:
         lengths: tokens of each segment; they sum to T.
         parent: for each segment the index of the segment that it continues, or -1.
         media: in the order of their first slot.
+        truncated: tokens that `max_length` took away, for the ledger.
     """
 
     sample_id: str
@@ -99,6 +100,7 @@ class Encoded:
     lengths: tuple[int, ...] = ()
     parent: tuple[int, ...] = (-1,)
     media: tuple[EncodedMedia, ...] = field(default=())
+    truncated: int = 0
 
     def __post_init__(self) -> None:
         if not self.lengths:
