@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from eyespot.errors import EyespotError, nearest
 
-
 # Not typing.Self: the runtime check of the tests cannot resolve it on a method.
 AnyConfig = TypeVar("AnyConfig", bound="Config")
 
@@ -62,7 +61,7 @@ def _plain(value: Any) -> Any:
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint` says, or a clear error. Strings are read as the declared type (``"1e-5"`` is a float)."""
+    """`value` as the type `hint` says, or a clear error. Strings are read as the declared type: ``"1e-5"`` is a float."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, typing.get_args(hint), where)

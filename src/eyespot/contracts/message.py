@@ -1,4 +1,4 @@
-"""`Message`: what a dataset row, a chat turn and an HTTP request all become first. `Example`: a question with its truth."""
+"""`Message`: what dataset rows, chat turns and HTTP requests all become first. `Example`: a question with its truth."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -135,9 +135,14 @@ def _shared(prompts: Sequence[Encoded]) -> list[_Tree]:
         first = members[0]
         last_slot = max((int(m.slots.max()) for m in first.media if len(m.slots)), default=-1)
         if border <= last_slot:  # the text differs before a picture: nothing can be shared
-            trees += [_Tree(_cut(p, len(p.input_ids) - 1), {i: [int(p.input_ids[-1])]}) for i, p in zip(group, members, strict=True)]
+            trees += [
+                _Tree(_cut(p, len(p.input_ids) - 1), {i: [int(p.input_ids[-1])]})
+                for i, p in zip(group, members, strict=True)
+            ]
             continue
-        trees.append(_Tree(_cut(first, border), {i: p.input_ids[border:].tolist() for i, p in zip(group, members, strict=True)}))
+        trees.append(
+            _Tree(_cut(first, border), {i: p.input_ids[border:].tolist() for i, p in zip(group, members, strict=True)})
+        )
     return trees
 
 

@@ -1,4 +1,4 @@
-"""`Model`: what `eyespot.load` gives. Chat, stream, trace, contrastive vectors; the naive loop, one request at a time."""
+"""`Model`: what `eyespot.load` gives. Chat, stream, trace, contrastive vectors; one request at a time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -20,7 +20,6 @@ import torch.nn.functional as F
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Tensor
 
-
 # Below this many scores a head, the explicit softmax trains faster on CPU than the flash kernel's backward pass.
 SMALL = 256 * 256
 
@@ -119,7 +118,7 @@ def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tens
     return out.permute(0, 2, 3, 1, 4).flatten(0, 2).index_select(0, group.keep)
 
 
-# ------------------------------------------------------------------------------------------------- planning, on the host
+# --------------------------------------------------------------------------------------------- planning, on the host
 
 
 @functools.lru_cache(maxsize=64)
@@ -134,15 +133,13 @@ def plan(
     """Which segments run together, as index tables."""
     starts_q, starts_k = _starts(q_lens), _starts(k_lens)
     roots = [s for s in range(len(parent)) if parent[s] < 0 and q_lens[s]]
-    two_part = [
-        s for s in range(len(parent))
-        if parent[s] >= 0 and parent[parent[s]] < 0 and q_lens[s] == k_lens[s] > 0 and rule == "causal" and window is None
-    ]  # fmt: skip
-    rest = [s for s in range(len(parent)) if parent[s] >= 0 and s not in set(two_part) and q_lens[s]]
-    groups: list[Rows | Branches] = []
+    branches = [s for s in range(len(parent)) if parent[s] >= 0 and q_lens[s]]
+    plain = rule == "causal" and window is None
+    two_part = [s for s in branches if plain and parent[parent[s]] < 0 and q_lens[s] == k_lens[s]]
+    rest = [s for s in branches if s not in set(two_part)]
     chains = {s: _chain_rows(s, parent, starts_k, k_lens) for s in roots + rest}
-    for bucket in _buckets(roots + rest, {s: (q_lens[s], len(chains[s])) for s in chains}):
-        groups.append(_plan_rows(bucket, q_lens, starts_q, chains, rule, window, device))
+    buckets = _buckets(roots + rest, {s: (q_lens[s], len(chains[s])) for s in chains})
+    groups: list[Rows | Branches] = [_plan_rows(b, q_lens, starts_q, chains, rule, window, device) for b in buckets]
     by_count: dict[int, list[int]] = defaultdict(list)
     for s in two_part:
         by_count[parent[s]].append(s)

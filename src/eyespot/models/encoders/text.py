@@ -1,4 +1,4 @@
-"""Text tower of contrastive models: CLIP's (causal, pooled at the end token) and SigLIP's (both ways, last position)."""
+"""Text tower of contrastive models: CLIP's (causal, pooled at the end token), SigLIP's (both ways, last position)."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -55,7 +55,7 @@ class TextEncoder(nn.Module):
         self.projection = nn.Linear(size, config.projection_size, bias=config.projection_bias)
 
     def forward(self, input_ids: Int[Tensor, "B l"]) -> Float[Tensor, "B O"]:
-        """Equal-length texts, padded as the contract says; padding is not masked (CLIP's cannot be seen, SigLIP's is)."""
+        """Equal-length texts, padded as the contract says. No mask: CLIP cannot see its padding, SigLIP reads it."""
         count, length = input_ids.shape
         if length > self.config.max_length:
             raise EyespotError("too-long", f"{length} tokens, the text tower takes {self.config.max_length}")

@@ -4,7 +4,7 @@ It reads raw patches, packed, and never sees a padded picture. `features` gives 
 of chosen blocks before any final norm (Hugging Face's `hidden_states`: index 0 is the input of block 0, -2 the output
 of the last block but one); blocks behind the deepest wanted one are not run. `pooled` gives the contrastive vector.
 
-CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023. Shapes and flags: `transformers` modeling_clip.py, modeling_siglip.py.
+CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023. Flags: `transformers` modeling_clip.py, modeling_siglip.py.
 """
 
 from dataclasses import dataclass
@@ -184,7 +184,7 @@ class VisionEncoder(nn.Module):
         if not self.config.interpolate_positions:
             raise EyespotError(
                 "not-supported",
-                f"the encoder's position table is for {native[0]} × {native[1]} patches, a picture has {grid[1]} × {grid[2]}",
+                f"the position table is for {native[0]} × {native[1]} patches, a picture has {grid[1]} × {grid[2]}",
                 remedy="Resize pictures to the encoder's size, or set interpolate_positions.",
             )
         first, patches = self.position_embedding.split([int(self.config.class_token), native[0] * native[1]])
