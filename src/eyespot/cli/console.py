@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from eyespot.errors import EyespotError, nearest
 
@@ -66,7 +67,8 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str =
         numeric = bool(rows) and all(isinstance(row[i], (int, float)) for row in rows)
         shown.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*(f"{v:,}" if isinstance(v, int) else str(v) for v in row))
+        # Text, not markup: names in square brackets are names.
+        shown.add_row(*(Text(f"{v:,}" if isinstance(v, int) else str(v)) for v in row))
     out().print(shown)
 
 

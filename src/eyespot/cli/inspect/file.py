@@ -79,4 +79,4 @@ def _json(path: Path) -> dict[str, Any]:
             known = {k: content[k] for k in ("model_type", "contract_id", "architectures") if k in content}
             return {"kind": "JSON object", "keys": ", ".join(map(str, content)), **known}
     source = sources.open_source(str(path))
-    return {"kind": "data", "format": source.format, "rows": len(source)}
+    return {"kind": "data", "format": source.format, "rows": source.length}
