@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -88,3 +88,13 @@ def read_pairs(pairs: Sequence[str] | None, known: Iterable[str]) -> dict[str, s
             raise EyespotError("config-unknown-key", f"unknown key {key!r}{nearest(key, known)}", where=pair)
         values[key] = value
     return values
+
+
+def integer(options: Mapping[str, str], key: str) -> int | None:
+    """The value of a key as an integer; None where it was not given."""
+    if key not in options:
+        return None
+    try:
+        return int(options[key])
+    except ValueError as error:
+        raise EyespotError("config-value", f"expected an integer, got {options[key]!r}", where=key) from error

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from eyespot.cli.console import Json, Pairs, out, read_pairs, say_json, table
+from eyespot.cli.console import Json, Pairs, integer, out, read_pairs, say_json, table
 from eyespot.errors import EyespotError
 
 KEYS = {"data", "image_root", "max_length", "seed"}
@@ -34,10 +34,10 @@ def batch(
     options = read_pairs(pairs, KEYS)
     if "data" not in options:
         raise EyespotError("argument", "data=… is missing", remedy="Add data=FILE or data=world:NAME.")
-    source = open_source(options["data"], image_root=options.get("image_root"), seed=_number(options, "seed") or 0)
+    source = open_source(options["data"], image_root=options.get("image_root"), seed=integer(options, "seed") or 0)
     processor = families.load(target).processor
     count = rows if source.length is None else min(rows, source.length)
-    samples = [_encode(processor, source, index, _number(options, "max_length")) for index in range(count)]
+    samples = [_encode(processor, source, index, integer(options, "max_length")) for index in range(count)]
     packed = pack(samples)
     facts = {
         "rows": count,
@@ -53,15 +53,6 @@ def batch(
     for sample in samples:
         _show(sample, processor.tokenizer)
     table(tuple(facts), [tuple(facts.values())])
-
-
-def _number(options: dict[str, str], key: str) -> int | None:
-    if key not in options:
-        return None
-    try:
-        return int(options[key])
-    except ValueError as error:
-        raise EyespotError("config-value", f"expected an integer, got {options[key]!r}", where=key) from error
 
 
 def _encode(processor: Any, source: Any, index: int, max_length: int | None) -> Any:

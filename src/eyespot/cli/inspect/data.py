@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from eyespot.cli.console import FAILED, Json, Pairs, read_pairs, say, say_json, table
-from eyespot.errors import EyespotError
+from eyespot.cli.console import FAILED, Json, Pairs, integer, read_pairs, say, say_json, table
+
+KEYS = {"image_root", "model", "max_length"}
 
 
 @dataclass
@@ -21,9 +22,19 @@ class Findings:
     rows: int = 0
     images: int = 0
     turns: int = 0
+    ids: set[str] = field(default_factory=set)
     codes: Counter[str] = field(default_factory=Counter)
     bad: list[dict[str, str]] = field(default_factory=list)
-    repeated: int = 0
+
+    def add(self, report: Any) -> None:
+        """Count one row."""
+        self.rows += 1
+        self.images += report.images
+        self.turns += report.turns
+        self.ids.add(report.id)
+        if report.error is not None:
+            self.codes[report.error.code] += 1
+            self.bad.append({"row": report.where, "id": report.id, **report.error.to_dict()})
 
 
 def data(
@@ -34,15 +45,23 @@ def data(
 ) -> int:
     """Read every row, open its pictures, and name each row that training would drop.
 
-    Keys: `image_root`, the folder that pictures in rows are read from (by default the data file's own).
+    Keys: `image_root`, the folder that pictures in rows are read from (by default the data file's own); `model`, a
+    checkpoint whose template and `max_length` each row is also tried with.
 
     Example: `eyespot inspect data rows.jsonl image_root=photos`
     """
+    from eyespot.data.inspection import inspect_rows
     from eyespot.data.sources import open_source
 
-    options = read_pairs(pairs, {"image_root"})
+    options = read_pairs(pairs, KEYS)
     source = open_source(target, image_root=options.get("image_root"))
-    findings = _read(source, source.length if source.length is not None else limit, as_json)
+    processor = _processor(options["model"]) if "model" in options else None
+    length = {"max_length": integer(options, "max_length")} if "max_length" in options else {}
+    findings = Findings()
+    for report in inspect_rows(source, processor, rows=None if source.length is not None else limit, **length):
+        findings.add(report)
+        if report.error is not None and not as_json:
+            sys.stderr.write(f"{_place(report)}: {report.error.code}: {' '.join(report.error.message.split())}\n")
     facts = {
         "source": source.name,
         "format": source.format,
@@ -52,7 +71,7 @@ def data(
         "bad": dict(findings.codes),
         "turns": findings.turns,
         "images": findings.images,
-        "repeated ids": findings.repeated,
+        "repeated ids": findings.rows - len(findings.ids),
         "data_hash": source.data_hash,
     }
     if as_json:
@@ -65,33 +84,14 @@ def data(
     return FAILED if findings.bad else 0
 
 
-def _read(source: Any, count: int, quiet: bool) -> Findings:
-    findings = Findings(rows=count)
-    seen: set[str] = set()
-    for index in range(count):
-        name = source.id_of(index)
-        findings.repeated += name in seen
-        seen.add(name)
-        try:
-            example = source.read(index)
-            findings.turns += len(example.messages)
-            findings.images += _open_media(example, source, index)
-        except EyespotError as error:
-            findings.codes[error.code] += 1
-            findings.bad.append({"row": source.where(index), "id": name, **error.to_dict()})
-            if not quiet:
-                where = error.where if source.where(index) in error.where else f"{source.where(index)}: {error.where}"
-                sys.stderr.write(f"{where}: {error.code}: {' '.join(error.message.split())}\n")
-    return findings
+def _processor(path: str) -> Any:
+    from eyespot import families
+
+    return families.load(path).processor
 
 
-def _open_media(example: Any, source: Any, index: int) -> int:
-    """Decode every picture of a row; how many there were."""
-    from eyespot.contracts.media import MediaRef
-    from eyespot.inputs.decode import decode_image
-
-    pictures = [part for message in example.messages for part in message.media if isinstance(part, MediaRef)]
-    for number, picture in enumerate(pictures):
-        shown = picture.source if isinstance(picture.source, str) and len(picture.source) < 200 else ""
-        decode_image(picture.source, root=source.root, name=f"image {number} {shown}".strip())
-    return len(pictures)
+def _place(report: Any) -> str:
+    """Line, id and file, each once."""
+    where = report.error.where
+    known = [part for part in (report.where, f"id {report.id}") if part not in where and report.id not in where]
+    return ": ".join([", ".join(known), where] if known else [where])
