@@ -10,7 +10,8 @@ from eyespot.eval.run import Answer
 FIGURES = {
     "overall": {"accuracy": 0.875, "n": 40, "interval": [0.74, 0.95], "blank": 0.25, "chance": 0.5,
                 "difference": [0.625, 0.5, 0.75]},
-    "colour": {"accuracy": 1.0, "n": 20, "interval": [0.84, 1.0], "blank": 0.1, "chance": 0.2, "difference": [0.9, 0.8, 1.0]},
+    "colour": {"accuracy": 1.0, "n": 20, "interval": [0.84, 1.0], "blank": 0.1, "chance": 0.2,
+               "difference": [0.9, 0.8, 1.0]},
 }  # fmt: skip
 
 

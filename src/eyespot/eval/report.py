@@ -25,8 +25,10 @@ STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#111827;max-width:1000px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.7rem;margin-bottom:.2rem} h2{font-size:1.15rem;margin-top:2.2rem} p.note{color:#4b5563;max-width:52rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:.9rem}
-th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e5e7eb} th:first-child,td:first-child{text-align:left}
-.cards{display:flex;gap:1rem;flex-wrap:wrap;margin:1rem 0} .card{border:1px solid #e5e7eb;border-radius:8px;padding:.8rem 1.1rem}
+th,td{padding:.25rem .7rem;text-align:right;border-bottom:1px solid #e5e7eb}
+th:first-child,td:first-child{text-align:left}
+.cards{display:flex;gap:1rem;flex-wrap:wrap;margin:1rem 0}
+.card{border:1px solid #e5e7eb;border-radius:8px;padding:.8rem 1.1rem}
 .card b{display:block;font-size:1.6rem} .card span{color:#4b5563;font-size:.85rem}
 .answers{display:grid;grid-template-columns:repeat(auto-fill,minmax(150px,1fr));gap:.9rem}
 .answers figure{margin:0;border:1px solid #e5e7eb;border-radius:8px;padding:.5rem;font-size:.85rem}
@@ -61,7 +63,8 @@ def percent(share: float | None) -> str:
 
 def figures_table(figures: Figures) -> str:
     """Accuracy, interval, n, blank, chance, and the difference from blank, a row for each type."""
-    head = "<tr><th>type</th><th>accuracy</th><th>95 %</th><th>n</th><th>blank</th><th>chance</th><th>above blank</th></tr>"
+    titles = ("type", "accuracy", "95 %", "n", "blank", "chance", "above blank")
+    head = "<tr>" + "".join(f"<th>{title}</th>" for title in titles) + "</tr>"
     rows = []
     for name, f in figures.items():
         low, high = f["interval"]
@@ -87,18 +90,18 @@ def bars(series: Mapping[str, Figures], width: int = 940, height: int = 260) -> 
     parts = [
         f'<path d="M{left} {y(t):.1f}H{width}" stroke="#e5e7eb"/>'
         f'<text x="{left - 6}" y="{y(t) + 4:.1f}" text-anchor="end" fill="#6b7280">{round(100 * t)}</text>'
-        for t in (0, 0.25, 0.5, 0.75, 1)
+        for t in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     for g, name in enumerate(types):
         x = left + g * group + group * 0.1
         last = list(series.values())[-1].get(name, {})
         for colour, value in ((CHANCE, last.get("chance")), (BLANK, last.get("blank"))):
-            parts.append(_bar(x, y(value or 0.0), bar, y(0), colour))
+            parts.append(_bar(x, y(value or 0.0), bar, y(0.0), colour))
             x += bar
         for colour, figures in zip(SERIES, series.values(), strict=False):
             if name in figures:
                 low, high = figures[name]["interval"]
-                parts.append(_bar(x, y(figures[name]["accuracy"]), bar, y(0), colour))
+                parts.append(_bar(x, y(figures[name]["accuracy"]), bar, y(0.0), colour))
                 middle = x + bar / 2
                 parts.append(f'<path d="M{middle:.1f} {y(low):.1f}V{y(high):.1f}" stroke="#111827"/>')
             x += bar
