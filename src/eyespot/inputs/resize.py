@@ -1,0 +1,166 @@
+"""The resize, pad and crop of published image processors, bit-equal to `transformers`' PIL back end.
+
+Works on upright uint8 RGB; decoding is `decode`'s, scaling to floats `patches`'. PIL's `resize` is called on the whole
+canvas, since the order of its two passes, and with it the rounding between them, is its own affair. The surprising
+choice: where that canvas would be huge (a 1,000 × 12,000 screenshot padded to a square, a 20,000 × 8 line scaled to a
+short edge of 224), the passes are made here, in strips: equal but for that rounding, instead of a refusal.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from eyespot.contracts.contract import ImageRule
+from eyespot.contracts.encoded import Transform
+from eyespot.contracts.shapes import UInt8
+from eyespot.errors import EyespotError
+from eyespot.runtime.limits import LIMITS, Limits
+
+FILTERS = {
+    name: Image.Resampling[name.upper()] for name in ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+}
+WHOLE_PIXELS = 1 << 26  # a larger canvas, before or after the resize, is worked in strips; no limit, as it changes bits
+STRIP_PIXELS = 1 << 22  # of one strip's input or output, whichever is longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """What happens along one axis: pad both ends, resample to `length`, then take `start` … `start + size`.
+
+    `start` may be negative and the window may reach past the end: what lies outside is black, as in HF's crop.
+    """
+
+    original: int
+    before: int
+    after: int
+    length: int
+    start: int
+    size: int
+
+    @property
+    def padded(self) -> int:
+        return self.before + self.original + self.after
+
+    @property
+    def scale(self) -> float:
+        return self.length / self.padded
+
+    @property
+    def kept(self) -> slice:
+        """Of the resampled line, what the window holds."""
+        return slice(max(self.start, 0), min(self.start + self.size, self.length))
+
+    @property
+    def inside(self) -> slice:
+        """Of the window, what the line fills."""
+        return slice(self.kept.start - self.start, self.kept.stop - self.start)
+
+    @property
+    def offset(self) -> float:
+        return self.before * self.scale - self.start
+
+
+def resize_image(
+    pixels: UInt8[np.ndarray, "height width 3"], rule: ImageRule, *, limits: Limits = LIMITS, name: str = ""
+) -> tuple[UInt8[np.ndarray, "new_height new_width 3"], Transform]:
+    """`pixels` as the model's input, and how points of the original map to it.
+
+    Raises:
+        EyespotError: ``media-size`` where the rule forbids a resize and the size differs; ``media-too-large`` where
+            the picture is so long and thin that the resized one would pass ``limits.max_side``.
+    """
+    height, width = pixels.shape[:2]
+    y, x = _plan(height, width, rule, name)
+    longest = max(x.length, y.length, x.padded, y.padded)
+    if longest > limits.max_side:
+        raise EyespotError(
+            "media-too-large",
+            f"a {width} x {height} picture becomes {x.length} x {y.length} before the crop, "
+            f"more than {limits.max_side} on a side",
+            where=name,
+            remedy="Cut the picture into less elongated pieces, or raise limits.max_side.",
+        )
+    whole = max(x.length * y.length, x.padded * y.padded) <= WHOLE_PIXELS
+    result = (_whole if whole else _in_strips)(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
+    return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+
+
+def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _Axis]:
+    """The (y, x) axes of the rule for a picture of this size."""
+    if rule.resize == "none":
+        if (height, width) != tuple(rule.size):
+            raise EyespotError(
+                "media-size",
+                f"the model takes pictures of {rule.size[1]} x {rule.size[0]} only, this one has {width} x {height}",
+                where=name,
+            )
+        return _Axis(height, 0, 0, height, 0, height), _Axis(width, 0, 0, width, 0, width)
+    if rule.resize == "exact":
+        new_height, new_width = rule.size
+        return _Axis(height, 0, 0, new_height, 0, new_height), _Axis(width, 0, 0, new_width, 0, new_width)
+    pads = _square_pads(height, width) if rule.resize == "pad" else ((0, 0), (0, 0))
+    canvas = height + sum(pads[0]), width + sum(pads[1])
+    lengths = shortest_edge_size(*canvas, rule.shortest_edge or min(rule.size))
+    axes = []
+    for original, (before, after), length, wanted in zip((height, width), pads, lengths, rule.size, strict=True):
+        start, size = ((length - wanted) // 2, wanted) if rule.crop else (0, length)
+        axes.append(_Axis(original, before, after, length, start, size))
+    return axes[0], axes[1]
+
+
+def shortest_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:
+    """(height, width) with the shorter side at `edge`; the longer is truncated, not rounded, as published."""
+    short, long = sorted((height, width))
+    new_long = int(edge * long / short)
+    return (new_long, edge) if width <= height else (edge, new_long)
+
+
+def _square_pads(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right)) that make the picture a square; an odd pixel goes to the end."""
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return (top, side - height - top), (left, side - width - left)
+
+
+def _whole(
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+) -> np.ndarray:
+    """Pad, resize, crop: the published way."""
+    if (y.padded, x.padded) != (y.original, x.original):
+        canvas = np.empty((y.padded, x.padded, 3), np.uint8)
+        canvas[:] = color
+        canvas[y.before : y.before + y.original, x.before : x.before + x.original] = pixels
+        pixels = canvas
+    if (y.length, x.length) != pixels.shape[:2]:
+        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((x.length, y.length), filter_))
+    result = np.zeros((y.size, x.size, 3), np.uint8)
+    result[y.inside, x.inside] = pixels[y.kept, x.kept]
+    return result
+
+
+def _in_strips(
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+) -> np.ndarray:
+    """The same, first along the longer side, then the other; without a canvas, and keeping nothing a crop discards."""
+    if pixels.shape[0] > pixels.shape[1]:
+        return np.ascontiguousarray(_in_strips(pixels.swapaxes(0, 1), x, y, color, filter_).swapaxes(0, 1))
+    along_x = _pass(pixels, x, color, filter_)
+    return np.ascontiguousarray(_pass(along_x.swapaxes(0, 1), y, color, filter_).swapaxes(0, 1))
+
+
+def _pass(pixels: np.ndarray, axis: _Axis, color: tuple[int, int, int], filter_: Image.Resampling) -> np.ndarray:
+    """Pad, resample and crop along the second axis of (rows, columns, 3).
+
+    Rows do not touch each other here, and a row of one colour stays so: hence a pad above and below waits for the
+    other pass, and strips of rows give what all rows at once would.
+    """
+    result = np.zeros((len(pixels), axis.size, 3), np.uint8)
+    step = max(1, STRIP_PIXELS // max(axis.padded, axis.length))
+    for at in range(0, len(pixels), step):
+        strip = np.empty((len(pixels[at : at + step]), axis.padded, 3), np.uint8)
+        strip[:] = color
+        strip[:, axis.before : axis.before + axis.original] = pixels[at : at + step]
+        resized = Image.fromarray(strip).resize((axis.length, len(strip)), filter_)
+        result[at : at + step, axis.inside] = np.asarray(resized)[:, axis.kept]
+    return result
