@@ -81,7 +81,7 @@ def detect_all(rows: Iterable[Mapping[str, Any]]) -> str:
     return max(dict.fromkeys(names), key=names.count)
 
 
-def read_row(row: Mapping[str, Any], where: str = "", *, format: str | None = None, name: str = "") -> Example:  # noqa: A002
+def read_row(row: Any, where: str = "", *, format: str | None = None, name: str = "") -> Example:  # noqa: A002
     """One row as an `Example`.
 
     Args:

@@ -99,7 +99,7 @@ class Ledger:
             total.dropped += count.dropped
         return total
 
-    def check(self, max_dropped: float = 0.01, *, final: bool = False) -> None:
+    def check(self, max_dropped: float | int = 0.01, *, final: bool = False) -> None:
         """Stop when too large a share of rows was dropped.
 
         Args:

@@ -45,7 +45,7 @@ class Mixture:
     """
 
     def __init__(
-        self, sources: Sequence[tuple[Source, float | None]], seed: int = 0, *, shuffle: bool = True
+        self, sources: Sequence[tuple[Source, float | int | None]], seed: int = 0, *, shuffle: bool = True
     ) -> None:
         self.sources = tuple(source for source, _ in sources)
         self.weights = _weights(sources)
@@ -160,7 +160,7 @@ def _weighted(spec: str) -> tuple[str, float]:
         raise EyespotError("argument", f"SOURCE*WEIGHT needs a number, got {weight!r}", where=spec) from None
 
 
-def _weights(sources: Sequence[tuple[Source, float | None]]) -> tuple[float, ...]:
+def _weights(sources: Sequence[tuple[Source, float | int | None]]) -> tuple[float, ...]:
     """Weights given, or rows where none is; endless sources need one as soon as there are others."""
     if not sources:
         raise EyespotError("argument", "a mixture needs at least one source")

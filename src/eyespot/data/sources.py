@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from eyespot import worlds
 from eyespot.contracts.message import Example
 from eyespot.contracts.protocols import World
 from eyespot.data.formats import detect_all, read_row, row_id
 from eyespot.data.rows import RowFile, index_rows
 from eyespot.errors import EyespotError
 from eyespot.runtime.limits import LIMITS, Limits
-from eyespot.worlds import open_world
 
 SAMPLE = 64  # rows looked at to tell the format
 
@@ -62,6 +62,14 @@ class Source:
         while self.length is None or index < self.length:
             yield self.read(index)
             index += 1
+
+    def __len__(self) -> int:
+        if self.length is None:
+            raise TypeError(f"{self.name} is endless")
+        return self.length
+
+    def __bool__(self) -> bool:
+        return True
 
     def __str__(self) -> str:
         count = "endless" if self.length is None else f"{self.length:,} rows"
@@ -158,7 +166,7 @@ def open_source(
         return spec
     if isinstance(spec, str) and spec.startswith("world:"):
         world, _, split = spec.removeprefix("world:").partition(":")
-        return WorldSource(open_world(world), split or "train", seed)
+        return WorldSource(worlds.open_world(world), split or "train", seed)
     if isinstance(spec, (str, Path)):
         return FileSource(index_rows(Path(spec), limits), root)
     if isinstance(spec, World):
