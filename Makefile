@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 # Large pages for the allocator: 1.1-1.4 x on two cores, as tensors of some megabytes come and go at every step.
 # The two thresholds keep freed memory in the process, so that the pages stay large.
-PAGES := GLIBC_TUNABLES=glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
+export GLIBC_TUNABLES := glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184
 # One thread for each of two test processes; what the default run leaves out is in pyproject.toml.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
@@ -16,7 +16,7 @@ help:  ## this list
 
 demo: $(VENV)/.ready-demo  ## build and train a small LLaVA in stages, prove that it sees, answer about pictures (15 minutes, two cores)
 	rm -rf runs/demo
-	$(PAGES) $(BIN)/eyespot train demo out=runs/demo
+	$(BIN)/eyespot train demo out=runs/demo
 	@echo "Report: runs/demo/report.html     Model: runs/demo/model     Ask it: $(BIN)/eyespot chat runs/demo/model"
 
 test: $(VENV)/.ready-dev  ## the default tests (under four minutes)
@@ -38,7 +38,7 @@ fmt: $(VENV)/.ready-dev  ## format and mend what can be mended
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.ready-parity  ## speed, on an idle machine
-	for file in benchmarks/*.py; do $(PAGES) $(BIN)/python $$file || exit 1; done
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
 clean:  ## remove the environment, caches and runs
 	rm -rf $(VENV) runs .pytest_cache .ruff_cache .hypothesis .import_linter_cache
