@@ -1,0 +1,351 @@
+"""Messages → the text that the checkpoint's own template makes of them, and who wrote which character of it.
+
+No tokens here. A conversation is rendered as a whole; private marks in a second rendering say where each message's
+text ended up, and rendering without them proves that they changed nothing. What a caller typed that spells a control
+token is broken up by a mark before the template sees it, so no template can take it for one.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+from eyespot.contracts.contract import TextRule
+from eyespot.contracts.media import Media, MediaRef
+from eyespot.contracts.message import Message
+from eyespot.errors import EyespotError
+from eyespot.inputs.marks import Marked, Marks, any_of, break_up
+from eyespot.inputs.template import render_template
+from eyespot.inputs.templates import TEMPLATES
+from eyespot.runtime.limits import LIMITS, Limits
+
+_PROBE = "eyespot probes"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """What one message became: characters start to stop of the text.
+
+    Attributes:
+        role: who speaks.
+        message: index of the message; one past the last for the generation prompt.
+        start, stop: the stretches of a rendering follow one another and cover its text.
+        text: where the message's own text stands, or None where that is not known.
+        supervised: what is learnt: the answer with its end token.
+    """
+
+    role: str
+    message: int
+    start: int
+    stop: int
+    text: tuple[int, int] | None = None
+    supervised: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text.
+
+    Attributes:
+        text: what is tokenised, in one call.
+        spans: a stretch for each message, in order.
+        media: where the image placeholders stand that count as pictures.
+        literals: character ranges in which a caller spelled a control token; text, not control.
+    """
+
+    text: str
+    spans: tuple[Stretch, ...]
+    media: tuple[int, ...] = ()
+    literals: tuple[tuple[int, int], ...] = ()
+
+
+def render(
+    messages: Sequence[Message],
+    rule: TextRule,
+    *,
+    add_generation_prompt: bool = False,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    limits: Limits = LIMITS,
+    specials: Collection[str] = (),
+    added: Collection[str] = (),
+    supervise: bool = True,
+    close_answers: bool = False,
+) -> Rendered:
+    """Render a conversation with `rule.template`.
+
+    Args:
+        messages: text and media parts only; coordinates are text by now.
+        rule: template and special tokens.
+        add_generation_prompt: end where the assistant is to speak.
+        tools: schemas for templates that take them.
+        limits: of time and length.
+        specials: the tokenizer's control tokens; typed by anyone they are text.
+        added: its other added tokens; those that the template writes are control tokens too, except in answers.
+        supervise: find out which characters are answers; else none are.
+        close_answers: put the end of sequence after each answer that the template leaves open, for training.
+
+    Raises:
+        EyespotError: ``template-missing``, ``template-failed``, ``template-limit``, ``media-count``.
+    """
+    if not rule.template:
+        raise EyespotError("template-missing", "the model has no chat template")
+    length = sum(len(m.text) for m in messages)
+    if length > limits.max_text_chars:
+        raise EyespotError("too-long", f"{length:,} characters of text, more than {limits.max_text_chars:,}")
+    rendering = _Rendering(messages, rule, add_generation_prompt, tools, limits, specials, added)
+    return rendering.result(supervise and not add_generation_prompt, close_answers)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a template takes."""
+
+    strings: bool  # content as a string
+    parts: bool  # content as a list of parts
+    images: bool  # writes the placeholder of an image part
+
+
+@lru_cache(maxsize=64)
+def probe(template: str, image_token: str | None, tokens: tuple[tuple[str, str], ...], limits: Limits) -> Shape:
+    """Find what a template takes by rendering a message each way: what it does not understand vanishes or fails."""
+
+    def shown(content: Any) -> str:
+        variables = {**dict(tokens), "messages": [{"role": "user", "content": content}], "add_generation_prompt": False}
+        try:
+            text = render_template(template, [variables], limits=limits)[0]
+        except EyespotError as error:
+            if error.code == "template-limit":
+                raise
+            return ""
+        # A template for strings may print the list itself, in Python's or JSON's spelling.
+        return "" if "'type':" in text or '"type":' in text else text
+
+    text = {"type": "text", "text": _PROBE}
+    parts, pictured = shown([text]), shown([{"type": "image"}, text])
+    images = bool(image_token) and pictured.count(image_token) > parts.count(image_token)  # type: ignore[arg-type]
+    # Stage-1 templates drop the prompt's text and write the picture alone.
+    return Shape(_PROBE in shown(_PROBE), _PROBE in parts or images, images)
+
+
+def as_string(pieces: Sequence[str | None], image_token: str) -> str:
+    """Parts as one string, None for a picture: leading pictures get a line of their own, later ones stand bare."""
+    text, leading = "", False
+    for i, piece in enumerate(pieces):
+        shown = image_token if piece is None else piece
+        if leading and not shown.startswith("\n"):
+            text += "\n"
+        leading = piece is None and (i == 0 or leading)
+        text += shown
+    return text
+
+
+class _Rendering:
+    """One conversation on its way through one template; see `render`."""
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        rule: TextRule,
+        add_generation_prompt: bool,
+        tools: Sequence[Mapping[str, Any]] | None,
+        limits: Limits,
+        specials: Collection[str],
+        added: Collection[str],
+    ) -> None:
+        self.messages, self.rule, self.limits = messages, rule, limits
+        self.add_generation_prompt = add_generation_prompt
+        self.template = TEMPLATES.get(rule.template or "", rule.template or "")
+        names = ("bos_token", "eos_token", "pad_token", "image_token")
+        self.named = {name: getattr(rule, name) for name in names if getattr(rule, name)}
+        self.shape = probe(self.template, rule.image_token, tuple(self.named.items()), limits)
+        if not (self.shape.strings or self.shape.parts):
+            raise EyespotError("template-failed", "the chat template writes nothing of a user's text")
+        self.marks = Marks.beside([m.text for m in messages], [m.tool_calls for m in messages], tools or [])
+        always = {*specials, *self.named.values()}
+        self.in_answers = any_of(always)
+        self.elsewhere = any_of({*always, *(token for token in added if token in self.template)})
+        self.any_token = any_of({*always, *added})
+        self.tools = break_up(list(tools), self.elsewhere, self.marks.broken) if tools else None
+
+    # -- what the template sees ---------------------------------------------------------------------------------------
+
+    def _variables(self, count: int, marked: bool, prompt: bool) -> dict[str, Any]:
+        return {
+            **self.named,
+            "messages": [self._message(i, marked) for i in range(count)],
+            "tools": self.tools,
+            "documents": None,
+            "add_generation_prompt": prompt,
+        }
+
+    def _message(self, index: int, marked: bool) -> dict[str, Any]:
+        message = self.messages[index]
+        control = self.in_answers if message.role == "assistant" else self.elsewhere
+        pieces = [self._piece(part, control, index, marked) for part in message.parts]
+        written: dict[str, Any] = {"role": message.role, "content": self._content(pieces)}
+        extra = {"tool_calls": list(message.tool_calls), "name": message.name, "tool_call_id": message.tool_call_id}
+        given = {name: value for name, value in extra.items() if value}
+        return {**written, **break_up(given, control, self.marks.broken)}
+
+    def _piece(self, part: Any, control: Any, index: int, marked: bool) -> str | None:
+        """A part's text as the template gets it, or None for a picture."""
+        if isinstance(part, (Media, MediaRef)):
+            return None
+        text = break_up(part.text, control, self.marks.broken)
+        core = text.strip()
+        if not marked or not core:
+            return text
+        # Inside the outer space, so that a template that trims finds the same to trim.
+        begin, end = self.marks.around(index)
+        start = text.index(core)
+        return text[:start] + begin + core + end + text[start + len(core) :]
+
+    def _content(self, pieces: list[str | None]) -> Any:
+        """The pieces in the form that the template takes: a string where it does, unless it writes pictures itself."""
+        pictures = None in pieces
+        simple = len(pieces) <= 1 and not pictures
+        if self.shape.strings and (simple or not self.shape.parts or (pictures and not self.shape.images)):
+            return as_string(pieces, self.rule.image_token or "")
+        image = {"type": "image"} if self.shape.images else {"type": "text", "text": self.rule.image_token or ""}
+        return [image if piece is None else {"type": "text", "text": piece} for piece in pieces]
+
+    # -- what came of it ----------------------------------------------------------------------------------------------
+
+    def _rendered(self, variables: Iterable[dict[str, Any]]) -> list[Marked]:
+        texts = render_template(self.template, list(variables), marks=self.marks.generation, limits=self.limits)
+        return [self.marks.read(text, self.any_token) for text in texts]
+
+    def result(self, supervise: bool, close_answers: bool) -> Rendered:
+        count, prompt = len(self.messages), self.add_generation_prompt
+        marked, plain = self._rendered(self._variables(count, m, prompt) for m in (True, False))
+        seen = marked if marked.text == plain.text else plain
+        media = tuple(token.start for token in seen.tokens if token.text == self.rule.image_token)
+        self._check_media(len(media))
+        answers = self._answers(seen) if supervise else {}
+        rendered = Rendered(seen.text, self._spans(seen, answers), media, seen.literals)
+        return self._closed(rendered, seen) if close_answers and self.rule.eos_token else rendered
+
+    def _check_media(self, placeholders: int) -> None:
+        media = sum(len(m.media) for m in self.messages)
+        if media and self.rule.image_token is None:
+            raise EyespotError("not-supported", f"this model takes no pictures, {media} given")
+        if placeholders != media:
+            raise EyespotError(
+                "media-count",
+                f"{placeholders} placeholders ({self.rule.image_token}) in the rendered text, {media} pictures given",
+            )
+
+    def _answers(self, seen: Marked) -> dict[int, list[tuple[int, int]]]:
+        """For each assistant message the characters that are learnt: the answer through its end token."""
+        assistants = [i for i, m in enumerate(self.messages) if m.role == "assistant"]
+        found: dict[int, list[tuple[int, int]]] = {}
+        if seen.generations:
+            for start, stop, inside in seen.generations:
+                index = inside if inside in assistants else next((i for i in assistants if i not in found), None)
+                if index is None:
+                    raise EyespotError("template-failed", "more {% generation %} blocks than assistant messages")
+                found.setdefault(index, []).append((start, self._through_end(seen, stop)))
+            return found
+        unknown = []
+        for i in assistants:
+            if i in seen.texts and not self.messages[i].tool_calls:
+                start, stop = seen.texts[i]
+                found[i] = [(start, self._through_end(seen, stop))]
+            else:
+                unknown.append(i)
+        return {**found, **self._answers_by_prefix(seen, unknown)}
+
+    def _answers_by_prefix(self, seen: Marked, indices: list[int]) -> dict[int, list[tuple[int, int]]]:
+        """An answer is what rendering through it adds to rendering up to it."""
+        if not indices:
+            return {}
+        renders = [v for i in indices for v in (self._variables(i, False, True), self._variables(i + 1, False, False))]
+        rendered, found = self._rendered(renders), {}
+        for i, before, after in zip(indices, rendered[::2], rendered[1::2], strict=True):
+            start = len(before.text)
+            if not (seen.text.startswith(after.text) and after.text.startswith(before.text)):
+                raise EyespotError(
+                    "template-failed",
+                    f"which characters of the rendered text are the answer cannot be told [messages[{i}]]",
+                    remedy="Give a template with {% generation %} around what the assistant says.",
+                )
+            end = after.token_before(len(after.text))
+            stop = end.stop if end and end.stop > start and self._ends(end.text) else len(after.text.rstrip())
+            found[i] = [(start, max(start, stop))]
+        return found
+
+    def _ends(self, token: str) -> bool:
+        """Whether a control token can end an answer."""
+        rule = self.rule
+        return token != rule.image_token and (token != rule.bos_token or token == rule.eos_token)
+
+    def _through_end(self, seen: Marked, stop: int) -> int:
+        """`stop`, or where the end token stops that follows after nothing but space."""
+        if (last := seen.token_before(stop)) and self._ends(last.text):
+            return stop
+        following = seen.token_after(stop)
+        return following.stop if following and self._ends(following.text) else stop
+
+    def _spans(self, seen: Marked, answers: Mapping[int, list[tuple[int, int]]]) -> tuple[Stretch, ...]:
+        """The text divided among the messages: each goes on through its text and the control token behind it."""
+        spans, cursor = [], 0
+        for i, message in enumerate(self.messages):
+            ends = [stop for _, stop in answers.get(i, ())]
+            if i in seen.texts:
+                ends.append(self._through_end(seen, seen.texts[i][1]))
+            stop = max([cursor, *ends])
+            learnt = () if message.weight == 0 else tuple(answers.get(i, ()))
+            spans.append(Stretch(message.role, i, cursor, stop, seen.texts.get(i), learnt))
+            cursor = stop
+        if self.add_generation_prompt:
+            return (*spans, Stretch("assistant", len(spans), cursor, len(seen.text)))
+        return (*spans[:-1], replace(spans[-1], stop=len(seen.text)))
+
+    def _closed(self, rendered: Rendered, seen: Marked) -> Rendered:
+        """With the end of sequence behind each learnt answer that nothing ends.
+
+        A `{% generation %}` block that ends with a line's end says itself how an answer ends.
+        """
+        eos, places = self.rule.eos_token or "", []
+        for span in rendered.spans:
+            for start, stop in span.supervised[-1:]:
+                last = seen.token_before(stop)
+                ended = (last is not None and last.start >= start and self._ends(last.text)) or (
+                    bool(seen.generations) and rendered.text[start:stop].endswith("\n")
+                )
+                if not ended:
+                    places.append(start + len(rendered.text[start:stop].rstrip()))
+        return insert(rendered, places, eos)
+
+
+def insert(rendered: Rendered, places: Sequence[int], token: str) -> Rendered:
+    """`rendered` with `token` put in at each place; an answer that held the place stops behind it."""
+
+    def moved(position: int) -> int:
+        return position + len(token) * sum(place < position for place in places)
+
+    def moved_answer(start: int, stop: int) -> tuple[int, int]:
+        inside = next((p for p in places if start < p <= stop), None)
+        return moved(start), stop_of(inside) if inside is not None else moved(stop)
+
+    def stop_of(place: int) -> int:
+        return moved(place) + len(token)
+
+    def moved_span(span: Stretch) -> Stretch:
+        return replace(
+            span,
+            start=moved(span.start),
+            stop=moved(span.stop) + len(token) * (span.stop in places),
+            text=span.text and (moved(span.text[0]), moved(span.text[1])),
+            supervised=tuple(moved_answer(*answer) for answer in span.supervised),
+        )
+
+    text = rendered.text
+    for place in sorted(places, reverse=True):
+        text = text[:place] + token + text[place:]
+    return Rendered(
+        text,
+        tuple(map(moved_span, rendered.spans)),
+        tuple(map(moved, rendered.media)),
+        tuple((moved(start), moved(stop)) for start, stop in rendered.literals),
+    )

@@ -1,0 +1,279 @@
+"""`Processor`: a conversation with its pictures → `Encoded`, at its final length. Picklable, holds no model.
+
+The one road from messages to tokens, for training, evaluation and serving alike. Placeholders are expanded here and
+nowhere else; what comes out never changes its length again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from eyespot.contracts.contract import Contract, TextRule
+from eyespot.contracts.encoded import Encoded, EncodedMedia
+from eyespot.contracts.media import MediaRef
+from eyespot.contracts.message import Example, Message, Turns
+from eyespot.contracts.shapes import Int, Tensor
+from eyespot.errors import EyespotError
+from eyespot.inputs.chat import render
+from eyespot.inputs.contrastive import text_ids
+from eyespot.inputs.decode import decode_image
+from eyespot.inputs.patches import prepare_image
+from eyespot.inputs.places import write_places
+from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.inputs.tokens import Conversation, tokenise
+from eyespot.inputs.turns import pairs, prefix_length
+from eyespot.runtime.limits import LIMITS, Limits
+
+# Short conversations are kept as tokens: the same questions come again and again in training.
+KEPT_CONVERSATIONS = 8192
+KEPT_CHARACTERS = 2048
+
+
+class Processor:
+    """Preprocessing of one model.
+
+    Args:
+        contract: everything about its input that is not a weight.
+        tokenizer: None for a vision tower alone.
+    """
+
+    def __init__(self, contract: Contract, tokenizer: Tokenizer | None = None) -> None:
+        self.contract = contract
+        self.tokenizer = tokenizer
+        self._kept: dict[Any, Conversation] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"contract": self.contract, "tokenizer": self.tokenizer}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def save(self, folder: str | Path) -> None:
+        """Write the tokenizer's files; the contract is written by families and the seal."""
+        if self.tokenizer is not None:
+            self.tokenizer.save(folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, contract: Contract) -> Self:
+        """Read the tokenizer's files beside a contract."""
+        return cls(contract, Tokenizer.load(folder))
+
+    # -- conversations ------------------------------------------------------------------------------------------------
+
+    def encode(
+        self,
+        messages: Sequence[Message],
+        *,
+        sample_id: str = "",
+        source: str = "",
+        turns: Turns = "dialogue",
+        add_generation_prompt: bool = False,
+        max_length: int | None = None,
+        root: Path | None = None,
+        allow_private: bool = False,
+        limits: Limits = LIMITS,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        close_answers: bool = False,
+    ) -> Encoded:
+        """One conversation at its final length.
+
+        Args:
+            messages: from `read_messages`, a data row or a world.
+            sample_id: names it in errors.
+            source: for the ledger.
+            turns: ``independent`` makes each user–assistant pair a branch of the prefix that they share.
+            add_generation_prompt: end where the assistant is to speak; then nothing is learnt or truncated.
+            max_length: tokens at most. Text at the end is cut off (never a picture), whole branches are left out;
+                `Encoded.truncated` counts what is lost.
+            root: folder below which data rows may name pictures.
+            allow_private: whether URLs may lead to private addresses.
+            limits: of sizes and times.
+            tools: schemas for templates that take them.
+            template: Jinja source, or a name of `inputs.templates`, instead of the checkpoint's own.
+            close_answers: end with EOS each answer that the template leaves open, for training.
+
+        Raises:
+            EyespotError: naming `sample_id` and the item.
+        """
+        messages = tuple(messages)
+        rule = self.contract.text if template is None else self.contract.text.replace(template=template)
+        asked = {"add_generation_prompt": add_generation_prompt, "tools": tools, "close_answers": close_answers}
+        try:
+            if turns == "independent" and not add_generation_prompt:
+                wanted = pairs(messages)
+                media = self._media([wanted[0]], root, allow_private, limits)
+                wanted = [write_places(pair, media, self.contract.coordinates) for pair in wanted]
+                texts = [self._tokens(pair, rule, asked, limits) for pair in wanted]
+                parts, parents, truncated = self._branches(texts, media, max_length)
+            else:
+                media = self._media([messages], root, allow_private, limits)
+                messages = write_places(messages, media, self.contract.coordinates)
+                whole = self._tokens(messages, rule, asked, limits).spread(self._counts(media))
+                text = whole if max_length is None else self._fitted(whole, max_length)
+                parts, parents, truncated = [text], [-1], len(whole) - len(text)
+            encoded = _joined(sample_id, source, parts, parents, media, truncated)
+            if not add_generation_prompt and _wanted(messages) and not encoded.supervised:
+                raise EyespotError("row-unsupervised", "the row has an answer, but no token of it is left to learn")
+        except EyespotError as error:
+            raise (error.at(sample_id) if sample_id else error) from None
+        return encoded
+
+    def encode_example(self, example: Example, **options: Any) -> Encoded:
+        """A training row: as `encode`, and there must be something to learn."""
+        if not any(m.role == "assistant" for m in example.messages):
+            raise EyespotError("row-no-answer", "the row has no assistant message", where=example.id)
+        options = {"close_answers": True, "turns": example.turns, **options}
+        encoded = self.encode(example.messages, sample_id=example.id, **options)
+        if not encoded.supervised:
+            raise EyespotError("row-unsupervised", "every answer of the row has weight 0", where=example.id)
+        return encoded
+
+    def encode_texts(self, texts: Sequence[str]) -> Int[Tensor, "B L"]:
+        """Ids of a contrastive text tower, cleaned, cut and padded as the contract says."""
+        return torch.from_numpy(text_ids(texts, self._tokenizer(), self.contract.text))
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise EyespotError("not-supported", "this model takes no text: it has no tokenizer")
+        return self.tokenizer
+
+    def _media(
+        self, conversations: Sequence[Sequence[Message]], root: Path | None, allow_private: bool, limits: Limits
+    ) -> list[EncodedMedia]:
+        """Every picture of the conversation, decoded and cut into patches; slots are filled later."""
+        parts = [part for messages in conversations for m in messages for part in m.media]
+        rule = self.contract.image
+        if parts and (rule is None or self.contract.text.image_token is None):
+            raise EyespotError("not-supported", f"this model takes no pictures in a conversation, {len(parts)} given")
+        if len(parts) > limits.max_images:
+            raise EyespotError("media-too-large", f"{len(parts)} pictures, at most {limits.max_images} are taken")
+        media, pixels = [], 0
+        for i, part in enumerate(parts):
+            try:
+                if part.kind != "image":
+                    raise EyespotError("not-supported", f"this model takes pictures, not {part.kind}")
+                given = part.source if isinstance(part, MediaRef) else part
+                if given is None:
+                    raise EyespotError("media-count", f"{len(parts)} image parts, no picture for part {i}")
+                decoded = decode_image(given, root=root, allow_private=allow_private, limits=limits, rule=rule)
+                pixels += decoded.size[0] * decoded.size[1]
+                if pixels > limits.max_total_pixels:
+                    raise EyespotError("media-too-large", f"more than {limits.max_total_pixels:,} pixels in all")
+                media.append(prepare_image(decoded, rule, limits=limits))
+            except EyespotError as error:
+                raise error.at(f"image {i}") from None
+        return media
+
+    def _counts(self, media: Sequence[EncodedMedia]) -> list[int]:
+        """Tokens that each picture takes."""
+        rule = self.contract.image
+        if rule is None:
+            return []
+        return [rule.tokens_per_image or int(m.grid_thw.prod(axis=1).sum()) + rule.extra_tokens for m in media]
+
+    def _tokens(self, messages: tuple[Message, ...], rule: TextRule, asked: Mapping, limits: Limits) -> Conversation:
+        """The text of a conversation as tokens, one placeholder for each picture."""
+        key = None
+        if not asked["tools"] and sum(len(m.text) for m in messages) <= KEPT_CHARACTERS:
+            key = _key(messages, rule, asked)
+        if key is not None and key in self._kept:
+            return self._kept[key]
+        tokenizer = self._tokenizer()
+        rendered = render(
+            messages,
+            rule,
+            **asked,
+            limits=limits,
+            specials=tokenizer.special_tokens,
+            added=tokenizer.added_tokens,
+        )
+        conversation = tokenise(rendered, messages, tokenizer, rule)
+        if key is not None:
+            if len(self._kept) >= KEPT_CONVERSATIONS:
+                self._kept.clear()
+            self._kept[key] = conversation
+        return conversation
+
+    def _fitted(self, text: Conversation, max_length: int) -> Conversation:
+        """At most `max_length` tokens: text at the end is cut off for training, and never a picture."""
+        if len(text) <= max_length:
+            return text
+        last = max((int(start + count) for start, count in text.media), default=0)
+        if not (text.weight > 0).any() or last > max_length:
+            pictures = int(text.media[:, 1].sum())
+            raise EyespotError(
+                "too-long",
+                f"{len(text)} tokens, {pictures} of them of {len(text.media)} pictures; at most {max_length} fit",
+            )
+        return text.part(0, max_length)
+
+    def _branches(
+        self, texts: Sequence[Conversation], media: Sequence[EncodedMedia], max_length: int | None
+    ) -> tuple[list[Conversation], list[int], int]:
+        """The shared prefix and its branches, or separate roots; branches that do not fit are left out whole."""
+        cut, counts = prefix_length(texts), self._counts(media)
+        prefix = texts[0].part(0, cut).spread(counts) if cut else None
+        branches = [t.part(cut, len(t)) if cut else t.spread(counts) for t in texts]
+        room = (max_length if max_length is not None else np.inf) - (len(prefix) if prefix else 0)
+        kept, lost = [], 0
+        for branch in branches:
+            if len(branch) <= room:
+                kept.append(branch)
+                room -= len(branch)
+            else:
+                lost += len(branch)
+        if not kept:
+            shortest = min(map(len, branches)) + (len(prefix) if prefix else 0)
+            raise EyespotError("too-long", f"the shortest pair has {shortest} tokens, at most {max_length} fit")
+        return [*([prefix] if prefix else []), *kept], [-1, *[0] * len(kept)] if prefix else [-1] * len(kept), lost
+
+
+def _joined(
+    sample_id: str,
+    source: str,
+    parts: Sequence[Conversation],
+    parents: Sequence[int],
+    media: Sequence[EncodedMedia],
+    truncated: int,
+) -> Encoded:
+    """Segments one after the other; a picture takes its slots in each segment that shows it."""
+    offsets = np.cumsum([0, *map(len, parts)])
+    shown = [
+        replace(medium, slots=np.arange(start, start + count, dtype=np.int64) + offset)
+        for part, offset in zip(parts, offsets, strict=False)
+        if len(part.media)
+        for medium, (start, count) in zip(media, part.media, strict=True)
+    ]
+    return Encoded(
+        sample_id=sample_id,
+        source=source,
+        input_ids=np.concatenate([part.ids for part in parts]),
+        loss_weight=np.concatenate([part.weight for part in parts]),
+        spans=tuple(s for part, offset in zip(parts, offsets, strict=False) for s in part.spans(int(offset))),
+        lengths=tuple(map(len, parts)),
+        parent=tuple(parents),
+        media=tuple(shown),
+        truncated=truncated,
+    )
+
+
+def _wanted(messages: Sequence[Message]) -> bool:
+    """Whether an answer of the conversation is to be learnt."""
+    return any(m.role == "assistant" and m.weight != 0 for m in messages)
+
+
+def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any]) -> Any:
+    """What the tokens of a conversation depend on, or None where they depend on more (tool calls, the clock)."""
+    if any(m.tool_calls for m in messages) or "strftime_now" in (rule.template or ""):
+        return None
+    written = tuple(
+        (m.role, tuple(getattr(p, "text", None) for p in m.parts), m.name, m.tool_call_id, m.weight) for m in messages
+    )
+    return written, rule.template, asked["add_generation_prompt"], asked["close_answers"]

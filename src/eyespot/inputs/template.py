@@ -1,0 +1,135 @@
+"""Renders chat templates in child processes (`sandbox.py`), with limits on time, memory and length.
+
+One child serves many renderings (some 0.1 ms each); a child that overruns its limits is gone, and the next rendering
+starts another. Not a renderer for templates of our own: every template takes this one path.
+"""
+
+import atexit
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from eyespot.errors import EyespotError
+from eyespot.inputs import sandbox
+from eyespot.runtime.limits import LIMITS, Limits
+
+KEPT_CHILDREN = 4
+
+
+class _Child:
+    """One sandbox process and the templates it knows."""
+
+    def __init__(self) -> None:
+        # -P: the script's folder is not put on the path, so its neighbours cannot shadow the standard library.
+        command = [sys.executable, "-P", sandbox.__file__]
+        path = os.pathsep.join([str(Path(jinja2.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+        self.known: dict[str, None] = {}
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        if sandbox.read_frame(self.process.stdout) is None:
+            self.close()
+            raise EyespotError("not-supported", "the process that renders chat templates does not start")
+
+    def ask(self, source: str, key: str, request: dict) -> dict | None:
+        """The child's reply, or None when it did not live to give one."""
+        known = key in self.known
+        if not known:
+            if len(self.known) >= sandbox.KEPT_TEMPLATES:  # the child forgets in the same order
+                self.known.pop(next(iter(self.known)))
+            self.known[key] = None
+        try:
+            sandbox.write_frame(self.process.stdin, {**request, "key": key, "source": None if known else source})
+            reply = sandbox.read_frame(self.process.stdout)
+        except (BrokenPipeError, ValueError):
+            return None
+        if reply is not None and "error" in reply:
+            self.known.pop(key, None)
+        return reply
+
+    def close(self) -> None:
+        """End the child."""
+        self.process.kill()
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
+
+
+_idle: list[_Child] = []
+
+
+def _forget() -> None:
+    """After a fork the children belong to the parent; the copies of their pipes are closed here."""
+    for child in _idle:
+        child.process.returncode = 0
+        child.process.stdin.close()
+        child.process.stdout.close()
+    _idle.clear()
+
+
+def _close_all() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+@lru_cache(maxsize=64)
+def _key(source: str) -> str:
+    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def render_template(
+    source: str,
+    renders: Sequence[Mapping[str, Any]],
+    *,
+    marks: tuple[str, str] = ("", ""),
+    limits: Limits = LIMITS,
+) -> list[str]:
+    """The template's text for each set of variables.
+
+    Args:
+        source: Jinja source.
+        renders: variables of each rendering; plain JSON data.
+        marks: what is written around each `{% generation %}` block.
+        limits: of time and length.
+
+    Raises:
+        EyespotError: ``template-failed`` with the template's own words, ``template-limit``.
+    """
+    if len(source) > limits.max_template_chars:
+        raise EyespotError(
+            "template-limit", f"the template has {len(source):,} characters, more than {limits.max_template_chars:,}"
+        )
+    request = {
+        "renders": list(renders),
+        "marks": marks,
+        "limit": limits.max_template_output,
+        "seconds": limits.template_timeout_s,
+    }
+    child = _idle.pop() if _idle else _Child()
+    reply = child.ask(source, _key(source), request)
+    if reply is None:
+        child.close()
+        raise EyespotError("template-limit", f"the template ran longer than {limits.template_timeout_s:g} s")
+    if len(_idle) < KEPT_CHILDREN:
+        _idle.append(child)
+    else:
+        child.close()
+    if "error" in reply:
+        raise EyespotError(f"template-{reply['error']}", f"the chat template says: {reply['message'][:500]}")
+    return reply["texts"]
