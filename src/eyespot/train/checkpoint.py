@@ -47,7 +47,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def save(path: Path, write_model: Callable[[Path], None], state: Mapping[str, Any]) -> Path:
     """Write one checkpoint: the model's own folder, the training state, and the marker last."""
-    with whole_folder(path) as work:
+    with undisturbed(), whole_folder(path) as work:  # torch.save draws from Python's generator
         write_model(work / "model")
         torch.save(dict(state), work / STATE)
         manifest = {str(f.relative_to(work)): {"size": f.stat().st_size, "sha256": _sha256(f)} for f in _files(work)}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from eyespot.errors import EyespotError
 from eyespot.runtime.log import warn_once
@@ -86,6 +86,12 @@ class RunFolder:
         """Add facts to ``run.json``."""
         write_json(self.path / "run.json", {**self.facts(), **facts})
 
+    def record_stage(self, stage: str, table: Any, sources: Any) -> None:
+        """Add to ``run.json`` what a stage trains and the hashes of its data."""
+        data = [{"name": s.name, "format": s.format, "rows": s.length, "hash": s.data_hash} for s in sources]
+        found = {"trainable": [row.to_dict() for row in table.rows], "data": data}
+        self.record(stages={**self.facts().get("stages", {}), stage: found})
+
     def facts(self) -> dict[str, Any]:
         """What ``run.json`` holds."""
         try:
@@ -101,7 +107,7 @@ class RunFolder:
             os.close(self._lock)
             self._lock = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *exc: object) -> None:

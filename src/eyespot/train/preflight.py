@@ -49,7 +49,9 @@ def audit(
             break
         taken += 1
         module.zero_grad(set_to_none=True)
-        loss(batch).backward()
+        value = loss(batch)
+        if value.requires_grad:
+            value.backward()
         absent -= {name for name in waiting if parameters[name].grad is not None}
         waiting -= {name for name in waiting if _reached(parameters[name])}
     module.zero_grad(set_to_none=True)

@@ -22,6 +22,11 @@ from eyespot.train.names import name_of
 STAGE_NAME = re.compile(r"[A-Za-z][\w-]*")
 
 
+def _require(ok: Any, expected: str, value: Any, where: str) -> None:
+    if not ok:
+        raise EyespotError("config-value", f"expected {expected}, got {value!r}", where=where)
+
+
 @dataclass(frozen=True)
 class Stage(Config):
     """One stretch of training with one set of trainable parameters and one schedule.
@@ -245,8 +250,3 @@ def _stages(config: RunConfig, change: Callable[[Stage], Stage]) -> RunConfig:
 
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
-
-
-def _require(ok: Any, expected: str, value: Any, where: str) -> None:
-    if not ok:
-        raise EyespotError("config-value", f"expected {expected}, got {value!r}", where=where)

@@ -1,0 +1,88 @@
+"""Where a stage's model comes from: its own builder, the run's model, an earlier stage; and parts taken from others."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from eyespot import families
+from eyespot.errors import EyespotError, nearest
+from eyespot.train import checkpoint
+from eyespot.train.folder import RunFolder
+from eyespot.train.names import resolve
+from eyespot.train.run import Stage
+
+
+def build(source: Any, where: str) -> Any:
+    """A `families.Loaded` from a path, a hub id, a dotted name or a callable."""
+    source = resolve(source, where)
+    return source() if callable(source) else families.load(source)
+
+
+def restore(path: Path) -> Any:
+    """The model of a checkpoint, every tensor in the number type that it had in training."""
+    loaded = families.load(path / "model", dtype="float32")
+    narrow = checkpoint.read_state(path)["dtypes"]
+    for name, parameter in loaded.module.named_parameters():
+        if name in narrow:
+            parameter.data = parameter.data.to(getattr(torch, narrow[name]))
+    return loaded
+
+
+def narrow_types(module: nn.Module) -> dict[str, str]:
+    """Parameters that are not float32, by name: what `restore` needs to know."""
+    found = {name: str(p.dtype).removeprefix("torch.") for name, p in module.named_parameters()}
+    return {name: kind for name, kind in found.items() if kind != "float32"}
+
+
+def end_of(run: RunFolder, stage: str) -> Path:
+    """The checkpoint that a stage ended with."""
+    found = sorted(run.checkpoints.glob(f"??-{stage}-????????-end"))
+    if not found:
+        raise EyespotError("checkpoint-missing", f"stage {stage!r} left no checkpoint", where=str(run.checkpoints))
+    return found[-1]
+
+
+def fill_parts(loaded: Any, stage: Stage, run: RunFolder) -> None:
+    """Overwrite parts of a fresh model with those that `stage.init_from` names."""
+    for part, source in stage.init_from.items():
+        where = f"{stage.name}.init_from.{part}"
+        if isinstance(source, str) and source.startswith("stage:"):
+            other = restore(end_of(run, source.removeprefix("stage:")))
+        else:
+            other = build(source, where)
+        copy_part(other.module, loaded.module, part, where)
+
+
+def copy_part(source: nn.Module, target: nn.Module, part: str, where: str) -> None:
+    """Copy one part, strictly; an untied head goes along with its decoder.
+
+    Raises:
+        EyespotError: ``config-value`` where a model lacks the part, ``checkpoint-keys`` where the tensors do not fit.
+    """
+    names = [part]
+    if part == "decoder" and (getattr(source, "lm_head", None) or getattr(target, "lm_head", None)) is not None:
+        names.append("lm_head")
+    for name in names:
+        theirs, ours = getattr(source, name, None), getattr(target, name, None)
+        for side, found, module in (("the source", theirs, source), ("this model", ours, target)):
+            if not isinstance(found, nn.Module):
+                known = [child for child, _ in module.named_children()]
+                raise EyespotError("config-value", f"{side} has no part {name!r}{nearest(name, known)}", where=where)
+        _copy(theirs, ours, where)
+
+
+def _copy(source: nn.Module, target: nn.Module, where: str) -> None:
+    theirs, ours = source.state_dict(), target.state_dict()
+    faults = [f"{name}: missing in the source" for name in ours.keys() - theirs.keys()]
+    faults += [f"{name}: unexpected in the source" for name in theirs.keys() - ours.keys()]
+    faults += [
+        f"{name}: {tuple(theirs[name].shape)} in the source, {tuple(ours[name].shape)} here"
+        for name in ours.keys() & theirs.keys()
+        if theirs[name].shape != ours[name].shape
+    ]
+    if faults:
+        shown = "\n  ".join(sorted(faults)[:12])
+        raise EyespotError("checkpoint-keys", f"{len(faults)} tensor(s) do not fit:\n  {shown}", where=where)
+    target.load_state_dict(theirs)
