@@ -1,0 +1,8 @@
+"""One file for each model family, a description; and what reads and writes checkpoints of all of them."""
+
+from eyespot.families.compose import compose
+from eyespot.families.family import Family, Loaded, build
+from eyespot.families.loading import TABLE, all_families, load, open_part
+from eyespot.families.saving import save
+
+__all__ = ["TABLE", "Family", "Loaded", "all_families", "build", "compose", "load", "open_part", "save"]

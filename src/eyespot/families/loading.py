@@ -1,0 +1,284 @@
+"""`load`: a folder or hub id to a model, recognised from its files alone, strictly."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from eyespot.contracts.contract import Contract
+from eyespot.contracts.shapes import Tensor
+from eyespot.errors import EyespotError, nearest
+from eyespot.families import sidefiles
+from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
+from eyespot.families.vocabulary import grow
+from eyespot.inputs.processor import Processor
+from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.models.dual import DualConfig
+from eyespot.models.encoders.vit import VitConfig
+from eyespot.models.vlm import VlmConfig
+from eyespot.weights import hub, seal
+from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
+
+# config.json's model_type: the module that describes it, imported when it is asked for.
+TABLE = {
+    "llava": "eyespot.families.llava",
+    "llava_llama": "eyespot.families.llava",
+    "llava_mistral": "eyespot.families.llava",
+    "llava_qwen": "eyespot.families.llava",
+    "clip": "eyespot.families.clip",
+    "clip_vision_model": "eyespot.families.clip",
+    "siglip": "eyespot.families.siglip",
+    "siglip_vision_model": "eyespot.families.siglip",
+    "llama": "eyespot.families.llama",
+    "qwen2": "eyespot.families.qwen2",
+    "qwen3": "eyespot.families.qwen3",
+    "mistral": "eyespot.families.mistral",
+    "eyespot": "eyespot.families.eyespot_native",
+}
+PARTS = {"vision_encoder": ("vision_encoder.",), "connector": ("connector.",), "decoder": ("decoder.", "lm_head.")}
+Parts = Mapping[str, str | PathLike[str]]
+
+
+@dataclass
+class Checkpoint:
+    """An opened checkpoint: everything known, no weight read yet. Tensors are mapped, under our names."""
+
+    folder: Path
+    family: Family
+    layout: str
+    config: Any
+    files: dict[str, Any]
+    tensors: dict[str, Tensor]
+    unexpected: list[str]
+    sources: dict[str, str]
+
+
+def load(
+    path_or_id: str | PathLike[str],
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device = "cpu",
+    parts: Parts | None = None,
+    verify: bool = False,
+    layout: str | None = None,
+) -> Loaded:
+    """A checkpoint with its processor and contract.
+
+    Args:
+        path_or_id: a folder, or a hub id.
+        dtype: ``"auto"`` keeps what is stored; else a torch dtype or its name.
+        device: where the weights go.
+        parts: checkpoints that supply or replace parts: ``{"vision_encoder": path, "connector": …, "decoder": …}``.
+        verify: check every file's sha256 again.
+        layout: the layout to read it as, where its tensor names should not decide.
+
+    Raises:
+        EyespotError: ``checkpoint-…``, ``unknown-family``, ``family-config``, ``hub-unavailable`` and what the
+            tokenizer's files may raise; the message names the file or key.
+    """
+    opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
+    tokenizer = _tokenizer(opened, parts or {})
+    contract = _contract(opened, tokenizer)
+    extra = dict(opened.files)
+    if opened.family.layouts[opened.layout].adds_image_token and tokenizer is not None:
+        extra["vocab_size"] = opened.config.decoder.vocab_size
+        contract = _add_image_token(opened, tokenizer, contract)
+    module = build(opened.config, "meta")
+    load_into(
+        module, opened.tensors, str(opened.folder), dtype=_dtype(dtype), device=device, unexpected=opened.unexpected,
+        their_name=opened.family.layouts[opened.layout].keymap(opened.config).their_name,
+    )  # fmt: skip
+    return Loaded(
+        module=module.eval(), processor=Processor(contract, tokenizer), contract=contract,
+        family=opened.family.name, layout=opened.layout, extra=extra, parts=opened.sources,
+        generation=dict(opened.files.get("generation_config.json", {})),
+    )  # fmt: skip
+
+
+def open_checkpoint(
+    path_or_id: str | PathLike[str], *, parts: Parts | None = None, verify: bool = False, layout: str | None = None
+) -> Checkpoint:
+    """Find out what a checkpoint is and map its tensors, without reading weights. Arguments as of `load`."""
+    folder = hub.resolve(path_or_id if isinstance(path_or_id, str) else Path(path_or_id))
+    seal.check(folder, verify)
+    files = sidefiles.read(folder)
+    if "config.json" not in files:
+        raise EyespotError("checkpoint-missing", "no config.json here", where=str(folder))
+    raw = files["config.json"]
+    family = family_of(raw, where=str(folder))
+    stored = _stored_tensors(folder, parts or {})
+    try:
+        supplied, sources = _supplied(raw, family, tuple(stored), parts or {})
+        config = family.config_from_hf(raw, tuple(stored), {name: part.config for name, part in supplied.items()})
+    except EyespotError as error:
+        raise error.at(str(folder)) from None
+    layout = layout or family.layout_of(raw, tuple(stored), config)
+    if layout not in family.layouts:
+        raise EyespotError("argument", f"unknown layout {layout!r}{nearest(layout, family.layouts)}", where="layout")
+    keymap = family.layouts[layout].keymap(config)
+    tensors = keymap.to_ours(stored)
+    opened = Checkpoint(folder, family, layout, config, files, tensors, keymap.unknown(stored), sources)
+    for name, part in supplied.items():
+        _put(opened, name, part, replace=name in (parts or {}))
+    return opened
+
+
+def family_of(raw: Json, where: str = "") -> Family:
+    """The family of a config.json.
+
+    Raises:
+        EyespotError: ``unknown-family`` naming the nearest ``model_type``.
+    """
+    model_type = raw.get("model_type")
+    if model_type not in TABLE:
+        message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
+        raise EyespotError("unknown-family", message, where=where)
+    return importlib.import_module(TABLE[model_type]).FAMILY
+
+
+def all_families() -> list[Family]:
+    """All families, in the order of the table."""
+    return [importlib.import_module(name).FAMILY for name in dict.fromkeys(TABLE.values())]
+
+
+@dataclass
+class Part:
+    """One part of another checkpoint, its tensors under the names that they have in a whole model."""
+
+    config: Any
+    tensors: dict[str, Tensor]
+    files: dict[str, Any]
+    folder: Path
+
+
+def open_part(name: str, path_or_id: str | PathLike[str]) -> Part:
+    """A part of a checkpoint that may be a whole model, two towers, or that part alone.
+
+    Raises:
+        EyespotError: ``argument`` for an unknown part, ``compose-mismatch`` where the checkpoint has no such part.
+    """
+    if name not in PARTS:
+        raise EyespotError("argument", f"unknown part {name!r}{nearest(name, PARTS)}", where="parts")
+    opened = open_checkpoint(path_or_id)
+    config, tensors = _part_config(name, opened.config), opened.tensors
+    where = str(opened.folder)
+    if opened.unexpected:
+        raise EyespotError("checkpoint-keys", f"unexpected: {', '.join(opened.unexpected[:6])}", where=where)
+    if isinstance(opened.config, VitConfig):
+        tensors = {f"vision_encoder.{key}": tensor for key, tensor in tensors.items()}
+    tensors = {key: t for key, t in tensors.items() if key.startswith(PARTS[name])}
+    if config is None or not tensors:
+        raise EyespotError("compose-mismatch", f"this {opened.family.name} checkpoint has no {name}", where=where)
+    if name == "vision_encoder":  # a tower inside a larger model has no place for the contrastive projection
+        config = config.replace(projection_size=None)
+        tensors = {key: t for key, t in tensors.items() if not key.startswith("vision_encoder.projection.")}
+    return Part(config, tensors, opened.files, opened.folder)
+
+
+def _part_config(name: str, config: ModelConfig) -> Any:
+    if isinstance(config, VitConfig):
+        return config if name == "vision_encoder" else None
+    if isinstance(config, DualConfig):
+        return config.vision if name == "vision_encoder" else None
+    return {"vision_encoder": config.vision, "connector": config.connector, "decoder": config.decoder}[name]
+
+
+def _supplied(
+    raw: Json, family: Family, names: tuple[str, ...], parts: Parts
+) -> tuple[dict[str, Part], dict[str, str]]:
+    """The parts asked for, and those that the checkpoint needs but does not hold."""
+    supplied = {name: open_part(name, path) for name, path in parts.items()}
+    sources = {name: str(path) for name, path in parts.items()}
+    for name, source in (family.absent(raw, names) if family.absent else {}).items():
+        if name in supplied:
+            continue
+        remedy = f"Pass parts={{{name!r}: PATH}} with the checkpoint that it comes from."
+        if not source:
+            raise EyespotError("checkpoint-missing", f"no {name} in this checkpoint, and none named", remedy=remedy)
+        try:
+            supplied[name] = open_part(name, source)
+        except EyespotError as error:
+            message = f"no {name} in this checkpoint; it names {source!r}: {error.message}"
+            raise EyespotError(error.code, message, remedy=remedy) from error
+        sources[name] = source
+    return supplied, sources
+
+
+def _put(opened: Checkpoint, name: str, part: Part, replace: bool) -> None:
+    """Let a part fill what the checkpoint lacks, or take the place of what it has."""
+    if not isinstance(opened.config, VlmConfig):
+        raise EyespotError("compose-mismatch", f"a {opened.family.name} checkpoint takes no part {name}", where="parts")
+    held = {key: t for key, t in opened.tensors.items() if key.startswith(PARTS[name])}
+    if replace or not held:
+        for key in held:
+            del opened.tensors[key]
+        opened.tensors |= part.tensors
+    field = {"vision_encoder": "vision"}.get(name, name)
+    opened.config = opened.config.replace(**{field: part.config})
+    if name == "vision_encoder" and (replace or not sidefiles.image_processor(opened.files)):
+        opened.files = {k: v for k, v in opened.files.items() if k != "preprocessor_config.json"}
+        opened.files["preprocessor_config.json"] = sidefiles.image_processor(part.files)
+    connector, wanted = opened.config.connector, opened.config
+    if connector is not None and wanted.vision is not None:
+        width = wanted.vision.hidden_size * len(wanted.select_layers)
+        if (connector.input_size, connector.output_size) != (width, wanted.decoder.hidden_size):
+            raise EyespotError(
+                "compose-mismatch",
+                f"the connector maps {connector.input_size} to {connector.output_size}, the parts have "
+                f"{width} and {wanted.decoder.hidden_size}",
+                where=f"parts[{name!r}]",
+            )
+
+
+def _stored_tensors(folder: Path, parts: Parts) -> Mapping[str, Tensor]:
+    """The weights; a folder that has none is fine where parts supply everything but the connector's own file."""
+    return Tensors([]) if "decoder" in parts and not has_weights(folder) else read_tensors(folder)
+
+
+def _tokenizer(opened: Checkpoint, parts: Parts) -> Tokenizer | None:
+    """The checkpoint's own, else that of the decoder it was given; None where there are no files."""
+    if isinstance(opened.config, VitConfig):
+        return None
+    folders = [opened.folder, *(hub.resolve(parts[name]) for name in ("decoder",) if name in parts)]
+    for folder in folders:
+        if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+            return Tokenizer.load(folder)
+    return None
+
+
+def _contract(opened: Checkpoint, tokenizer: Tokenizer | None) -> Contract:
+    """The contract of the published files, with what only eyespot.json can say."""
+    try:
+        contract = opened.family.contract_from_hf(opened.files, opened.config, tokenizer)
+    except EyespotError as error:
+        raise error.at(str(opened.folder)) from None
+    stored = seal.stored_contract(opened.folder)
+    return contract if stored is None else own_fields(contract, stored)
+
+
+def own_fields(contract: Contract, stored: Contract) -> Contract:
+    """`contract` with the fields that no published file expresses taken from `stored`."""
+    image = contract.image
+    if image is not None and stored.image is not None:
+        image = image.replace(alpha=stored.image.alpha, exif=stored.image.exif, sixteen_bit=stored.image.sixteen_bit)
+    return contract.replace(image=image, coordinates=stored.coordinates)
+
+
+def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:
+    token = contract.text.image_token or "<image>"
+    (token_id,) = tokenizer.add_tokens([token])
+    opened.tensors, opened.config = grow(opened.tensors, opened.config, token_id + 1)
+    return contract.replace(text=contract.text.replace(image_token=token, image_token_id=token_id))
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+    if dtype == "auto" or isinstance(dtype, torch.dtype):
+        return None if dtype == "auto" else dtype
+    known = {"float64", "float32", "float16", "bfloat16"}
+    if dtype not in known:
+        raise EyespotError("argument", f"unknown dtype {dtype!r}{nearest(str(dtype), known)}", where="dtype")
+    return getattr(torch, dtype)

@@ -1,0 +1,185 @@
+"""A checkpoint's small files: which are read, and what processor files say about pictures, templates and end tokens.
+
+Reads the spellings of `transformers` 4 and 5 (`preprocessor_config.json`, or nested in `processor_config.json`;
+templates in Jinja, JSON or the tokenizer's config) and writes those that both read.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eyespot.contracts.contract import ImageRule, TextRule
+from eyespot.errors import EyespotError
+from eyespot.families.family import Files, unsupported
+from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.weights.files import read_json
+
+JSON_FILES = (
+    "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
+    "chat_template.json", "tokenizer_config.json", "eyespot.json",
+)  # fmt: skip
+# Files that are written from the contract and the config; the tokenizer writes its own.
+OWN = ("preprocessor_config.json", "processor_config.json", "chat_template.json", "chat_template.jinja")
+_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+_CLIP = {
+    "do_resize": True, "size": {"shortest_edge": 224}, "resample": 3, "do_center_crop": True, "crop_size": 224,
+    "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
+}  # fmt: skip
+_SIGLIP = {
+    "do_resize": True, "size": {"height": 224, "width": 224}, "resample": 3, "do_center_crop": False,
+    "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+    "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5),
+}  # fmt: skip
+# What each published processor class does with keys that its file leaves out.
+PROCESSORS: Mapping[str, Mapping[str, Any]] = {
+    "CLIPImageProcessor": _CLIP, "LlavaImageProcessor": _CLIP | {"do_pad": False}, "SiglipImageProcessor": _SIGLIP,
+}  # fmt: skip
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The small files of a checkpoint that are there, by name."""
+    files: dict[str, Any] = {name: read_json(folder / name) for name in JSON_FILES if (folder / name).is_file()}
+    jinja = folder / "chat_template.jinja"
+    if jinja.is_file():
+        try:
+            files[jinja.name] = jinja.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise EyespotError("checkpoint-corrupt", f"not readable as text: {error}", where=str(jinja)) from error
+    return files
+
+
+def template(files: Files, order: Sequence[str]) -> str | None:
+    """The chat template that `transformers` would use, looked for in `order`."""
+    for name in order:
+        found = files.get(name)
+        found = found.get("chat_template") if isinstance(found, Mapping) else found
+        if isinstance(found, list):  # several named templates
+            found = {t.get("name"): t.get("template") for t in found if isinstance(t, Mapping)}
+        if isinstance(found, Mapping):
+            found = found.get("default")
+        if isinstance(found, str):
+            return found
+    return None
+
+
+def template_files(text: str | None) -> dict[str, Any]:
+    """The file that a template is written to."""
+    return {} if text is None else {"chat_template.jinja": text}
+
+
+def stop_tokens(files: Files, tokenizer: Tokenizer | None = None) -> tuple[int, ...]:
+    """End tokens: of generation_config.json, else of the config, else of the tokenizer."""
+    config = files.get("config.json", {})
+    for source in (files.get("generation_config.json", {}), config.get("text_config") or {}, config):
+        found = source.get("eos_token_id")
+        if found is not None:
+            return tuple(found) if isinstance(found, (list, tuple)) else (found,)
+    own = tokenizer.id_of(tokenizer.eos_token) if tokenizer and tokenizer.eos_token else None
+    return () if own is None else (own,)
+
+
+def text_rule(files: Files, tokenizer: Tokenizer | None, order: Sequence[str], **fields: Any) -> TextRule:
+    """The rule of a conversation's text."""
+    if tokenizer is not None:
+        fields |= {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
+    fields.setdefault("template", template(files, order))
+    return TextRule(stop_tokens=stop_tokens(files, tokenizer), **fields)
+
+
+def image_rule(
+    files: Files, kind: str, *, patch_size: int, image_size: tuple[int, int], extra_tokens: int = 0
+) -> ImageRule:
+    """What the image processor's file says, as our rule.
+
+    Args:
+        files: the checkpoint's small files.
+        kind: the processor class where no file names one.
+        patch_size: of the encoder.
+        image_size: of the encoder, where there is no file.
+        extra_tokens: of the encoder beside the grid.
+    """
+    raw = image_processor(files)
+    if not raw:
+        raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size)}
+    name = raw.get("image_processor_type") or raw.get("feature_extractor_type") or kind
+    name = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+    if name not in PROCESSORS:
+        raise unsupported("image_processor_type", name, ", ".join(PROCESSORS))
+    raw = {**PROCESSORS[name], **raw}
+    resize, size, shortest_edge = _resize(raw)
+    mean, std = tuple(raw["image_mean"]), tuple(raw["image_std"])
+    return ImageRule(
+        size=size, resize=resize, shortest_edge=shortest_edge, crop=bool(raw["do_center_crop"]),
+        pad_color=tuple(int(m * 255) for m in mean) if resize == "pad" else (0, 0, 0),
+        resample=_RESAMPLE[raw["resample"]], scale=raw["rescale_factor"] if raw["do_rescale"] else 1.0,
+        normalize=bool(raw["do_normalize"]), mean=mean, std=std, patch_size=patch_size, extra_tokens=extra_tokens,
+    )  # fmt: skip
+
+
+def image_processor(files: Files) -> dict[str, Any]:
+    """The image processor's settings, wherever the checkpoint keeps them."""
+    nested = files.get("processor_config.json", {}).get("image_processor")
+    return dict(nested if isinstance(nested, Mapping) else files.get("preprocessor_config.json", {}))
+
+
+def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
+    """preprocessor_config.json for a rule.
+
+    Raises:
+        EyespotError: ``layout-unsupported`` where the published class cannot do what the rule asks.
+    """
+    name = "LlavaImageProcessor" if rule.resize == "pad" else kind
+    if rule.resize == "pad" and kind == "SiglipImageProcessor":
+        raise EyespotError("layout-unsupported", "SigLIP's image processor cannot pad (contract.image.resize)")
+    edge = rule.shortest_edge or min(rule.size)
+    raw: dict[str, Any] = {
+        "image_processor_type": name, "do_convert_rgb": True, "do_resize": rule.resize != "none",
+        "size": {"shortest_edge": edge} if rule.resize in ("shortest_edge", "pad") else _sides(rule.size),
+        "resample": _RESAMPLE.index(rule.resample), "do_rescale": rule.scale != 1.0, "rescale_factor": rule.scale,
+        "do_normalize": rule.normalize, "image_mean": list(rule.mean), "image_std": list(rule.std),
+    }  # fmt: skip
+    if kind != "SiglipImageProcessor":
+        raw |= {"do_center_crop": rule.crop, "crop_size": _sides(rule.size)}
+    if name == "LlavaImageProcessor":
+        raw["do_pad"] = rule.resize == "pad"
+    return {"preprocessor_config.json": raw}
+
+
+def _resize(raw: Mapping[str, Any]) -> tuple[str, tuple[int, int], int | None]:
+    size, crop = raw["size"], raw.get("crop_size")
+    edge = size if isinstance(size, int) and raw["do_center_crop"] else None
+    if isinstance(size, Mapping) and "shortest_edge" in size:
+        edge = size["shortest_edge"]
+    sides = None if edge is not None else _pair(size, "size")
+    target = _pair(crop, "crop_size") if raw["do_center_crop"] else sides
+    if target is None:
+        raise unsupported("do_center_crop", False, "true where size names the shortest edge")
+    if not raw["do_resize"]:
+        return "none", target, None
+    if raw.get("do_pad"):
+        if set(target) != {edge if edge is not None else sides}:
+            raise unsupported("do_pad", True, "with size equal to crop_size")
+        return "pad", target, None
+    if edge is not None:
+        return "shortest_edge", target, None if edge == min(target) else edge
+    if sides != target:
+        raise unsupported("crop_size", crop, "the same as size")
+    return "exact", target, None
+
+
+def _pair(size: Any, key: str) -> tuple[int, int]:
+    if isinstance(size, int):
+        return size, size
+    if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
+        return size["height"], size["width"]
+    raise unsupported(key, size, "a number, or height and width")
+
+
+def _sides(size: tuple[int, int]) -> dict[str, int]:
+    return {"height": size[0], "width": size[1]}
+
+
+def _written_size(kind: str, size: tuple[int, int]) -> dict[str, int]:
+    return _sides(size) if kind == "SiglipImageProcessor" else {"shortest_edge": min(size)}

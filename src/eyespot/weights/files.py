@@ -1,0 +1,267 @@
+"""Weights in and out: one safetensors file or shards with an index, read lazily, written to a temporary name first.
+
+The one reader of weight files. Pickle is never run: `pytorch_model.bin` and `mm_projector.bin`, which only old
+checkpoints need, go through `torch.load(weights_only=True)`. Names that an index gives are not trusted.
+"""
+
+import json
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from eyespot.contracts.shapes import Tensor
+from eyespot.errors import EyespotError
+
+STEM = "model"
+SHARD_BYTES = 5 * 10**9
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+# In this order; the first that is there is read. An index speaks for its shards.
+_CANDIDATES = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
+    "mm_projector.safetensors", "mm_projector.bin",
+)  # fmt: skip
+
+
+class Tensors(Mapping[str, Tensor]):
+    """All tensors of a checkpoint by name; each is read when it is asked for."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = tuple(files)
+        self._get: dict[str, Callable[[], Tensor]] = {}
+        for file in self.files:
+            for name, get in _open(file):
+                if name in self._get:
+                    raise EyespotError("checkpoint-corrupt", f"tensor {name} stands in two files", where=str(file))
+                self._get[name] = get
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._get[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._get)
+
+    def __len__(self) -> int:
+        return len(self._get)
+
+
+def read_tensors(folder: Path) -> Tensors:
+    """The tensors of a checkpoint's folder.
+
+    Raises:
+        EyespotError: ``checkpoint-missing`` without weights; ``checkpoint-path`` where an index names a file that is
+            absent or outside the folder; ``checkpoint-corrupt`` naming a damaged file.
+    """
+    folder = Path(folder)
+    found = next((folder / name for name in _CANDIDATES if (folder / name).exists()), None)
+    if found is None:
+        loose = sorted(p.name for p in folder.glob("*.safetensors"))
+        hint = f"; {', '.join(loose[:4])} without {STEM}.safetensors.index.json" if loose else ""
+        raise EyespotError("checkpoint-missing", f"no weights here{hint}", where=str(folder))
+    return _indexed(folder, found) if found.name.endswith(".index.json") else Tensors([found])
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether `read_tensors` would find something to read."""
+    return any((Path(folder) / name).exists() for name in _CANDIDATES)
+
+
+def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int = SHARD_BYTES) -> list[Path]:
+    """Write tensors to `folder`: one file, or shards of at most `max_shard_bytes` with an index.
+
+    Every file gets its name only when it is complete. Files of another number of shards are removed at the end.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _shards(tensors, max_shard_bytes)
+    names = [f"{STEM}.safetensors"]
+    if len(shards) > 1:
+        names = [f"{STEM}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+    written = [_write_shard(folder / n, {k: tensors[k] for k in s}) for n, s in zip(names, shards, strict=True)]
+    if len(shards) > 1:
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        where = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
+        written.append(write_json(folder / f"{STEM}.safetensors.index.json", index))
+    stale = (*folder.glob(f"{STEM}-*-of-*.safetensors"), *(folder / name for name in _CANDIDATES))
+    for path in stale:
+        if path not in written:
+            path.unlink(missing_ok=True)
+    return written
+
+
+def load_into(
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    where: str,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    unexpected: Sequence[str] = (),
+    their_name: Callable[[str], str] = str,
+) -> None:
+    """Give a module (built on the meta device) its weights, strictly; no second copy of the model is made.
+
+    Args:
+        module: whose tensors are replaced.
+        tensors: under the module's own names.
+        where: the checkpoint, for errors.
+        dtype: None keeps what is stored.
+        device: where the weights go.
+        unexpected: names of the file that nothing has a place for.
+        their_name: our name as the file calls it, for the table.
+
+    Raises:
+        EyespotError: ``checkpoint-keys`` with a table of every missing, unexpected and misshapen tensor;
+            ``checkpoint-dtype`` for weights that are not floating point.
+    """
+    wanted = module.state_dict()
+    rows = [f"missing     {their_name(n)} {_shape(t)}" for n, t in wanted.items() if n not in tensors]
+    rows += [f"unexpected  {n}" for n in (*unexpected, *(n for n in tensors if n not in wanted))]
+    rows += [
+        f"misshapen   {their_name(n)} is {_shape(t)}, the config asks for {_shape(wanted[n])}"
+        for n, t in tensors.items()
+        if n in wanted and t.shape != wanted[n].shape
+    ]
+    if rows:
+        shown = rows[:40] + ([f"… and {len(rows) - 40} more"] if len(rows) > 40 else [])
+        message = f"{len(rows)} tensor(s) do not fit the config:\n    " + "\n    ".join(shown)
+        raise EyespotError("checkpoint-keys", message, where=where)
+    wrong = [f"{their_name(n)} ({t.dtype})" for n, t in tensors.items() if t.dtype not in _FLOATS]
+    if wrong:
+        raise EyespotError("checkpoint-dtype", f"not floating point: {', '.join(wrong[:6])}", where=where)
+    # A copy each, so that nothing hangs on the mapped file afterwards.
+    own = {name: tensors[name].to(device, dtype, copy=True).contiguous() for name in wanted}
+    module.load_state_dict(own, strict=True, assign=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        EyespotError: ``checkpoint-corrupt`` naming the file.
+    """
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise EyespotError("checkpoint-corrupt", f"not readable as JSON: {error}", where=str(path)) from error
+    if not isinstance(data, dict):
+        raise EyespotError("checkpoint-corrupt", "a JSON object was expected", where=str(path))
+    return data
+
+
+def write_json(path: Path, data: Mapping[str, Any]) -> Path:
+    """Write a JSON object under a temporary name, then give it its own."""
+    text = json.dumps(data, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    return write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write text under a temporary name, then give it its own."""
+    return replace_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def replace_with(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Let `write` fill a temporary file beside `path`, then put it in place in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _write_shard(path: Path, tensors: Mapping[str, Tensor]) -> Path:
+    own = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    return replace_with(path, lambda temporary: save_file(own, temporary, metadata={"format": "pt"}))
+
+
+def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[list[str]]:
+    shards, size = [[]], 0
+    for name, tensor in tensors.items():
+        own = tensor.numel() * tensor.element_size()
+        if shards[-1] and size + own > limit:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += own
+    return shards
+
+
+def _indexed(folder: Path, index: Path) -> Tensors:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(isinstance(name, str) for name in weight_map.values()):
+        raise EyespotError("checkpoint-corrupt", "an index needs weight_map: {tensor: file}", where=str(index))
+    files = {name: _inside(folder, name, index) for name in dict.fromkeys(weight_map.values())}
+    tensors = Tensors(list(files.values()))
+    absent = [name for name in weight_map if name not in tensors]
+    if absent:
+        message = f"the index places {absent[0]} in {weight_map[absent[0]]}, which lacks it"
+        raise EyespotError("checkpoint-corrupt", message, where=str(index))
+    return tensors
+
+
+def _inside(folder: Path, name: str, index: Path) -> Path:
+    """The shard's path, only if it is a plain file name in this folder."""
+    if not name or name in (".", "..") or any(c in name for c in "/\\\0:"):
+        message = f"the index names {name!r}, which is no plain file name"
+        raise EyespotError("checkpoint-path", message, where=str(index))
+    path = folder / name
+    if not path.is_file():
+        raise EyespotError("checkpoint-path", f"the index names {name}, which is absent", where=str(index))
+    target, home = path.resolve(), folder.resolve()
+    # The hub's cache links a snapshot's files to the blobs of the same repository.
+    homes = [home, home.parent.parent / "blobs"] if home.parent.name == "snapshots" else [home]
+    if target.parent not in homes:
+        raise EyespotError("checkpoint-path", f"the index names {name}, a link out of the folder", where=str(index))
+    return path
+
+
+def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """Names and readers of one file."""
+    if file.suffix == ".bin":
+        yield from ((name, lambda t=tensor: t) for name, tensor in _unpickled(file).items())
+        return
+    try:
+        handle = safe_open(file, framework="pt")
+        names = list(handle.keys())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise EyespotError("checkpoint-corrupt", f"not a whole safetensors file: {error}", where=str(file)) from error
+    yield from ((name, lambda n=name: handle.get_tensor(n)) for name in names)
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    try:
+        data = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EyespotError(
+            "checkpoint-corrupt", f"not plain weights: {reason[:200]}", where=str(file),
+            remedy="Use the safetensors files of this checkpoint; a pickle that holds more than tensors is never run.",
+        ) from error  # fmt: skip
+    if not isinstance(data, dict) or not all(isinstance(t, Tensor) for t in data.values()):
+        raise EyespotError("checkpoint-corrupt", "not a dictionary of tensors", where=str(file))
+    return data
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
