@@ -94,7 +94,7 @@ def clean(folder: Path) -> None:
     """Remove what a killed process left half written. Only the owner of the run's lock may call this."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if path.name.startswith(TEMPORARY):
+            if path.name.startswith((TEMPORARY, ".model.")):  # the second: what `families.save` writes under
                 shutil.rmtree(path, ignore_errors=True)
 
 

@@ -2,16 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from eyespot import families
-from eyespot.train.checkpoint import whole_folder
 from eyespot.train.curves import draw
 from eyespot.train.folder import RunFolder, write_json, write_text
-from eyespot.train.names import resolve
+from eyespot.train.names import name_of, resolve
 from eyespot.train.run import RunConfig
 from eyespot.train.trainable import Trainable
 
@@ -31,22 +29,32 @@ def record(
     result["data"][stage] = batches.ledger.to_dict()
 
 
-def save_model(loaded: Any, path: Path, layout: str | None = None) -> None:
-    """The self-contained folder of a model: weights, tokenizer, contract."""
-    families.save(loaded, path, layout=layout)
-
-
 def write(config: RunConfig, run: RunFolder, loaded: Any, stored: str, result: dict[str, Any]) -> None:
     """The final model in the number type that it came in, the figures, the curves, the report."""
     loaded.module.eval().to(getattr(torch, stored))
-    with whole_folder(run.path / "model") as work:
-        save_model(loaded, work, config.layout)
+    families.save(loaded, run.path / "model", config.layout, card=card(config, result))
     rows = list(run.rows())
     write_text(run.path / "curves.svg", draw(rows))
     last = {row["stage"]: row["loss"] for row in rows}
     write_json(run.path / "result.json", {**result, "loss": last})
     if config.report is not None:
         resolve(config.report, "report")(run.path)
+
+
+def card(config: RunConfig, result: Mapping[str, Any]) -> str:
+    """The model's README: what it is, how it came about, what a recipe has to say about it."""
+    lines = ["# A model trained with eyespot", "", config.card.strip(), ""] if config.card else []
+    lines = lines or ["# A model trained with eyespot", ""]
+    lines += ["| stage | steps | seconds | trained | objective |", "|--|--|--|--|--|"]
+    for stage in config.stages:
+        rows = [row for row in result["trainable"].get(stage.name, ()) if row["lr"] is not None]
+        trained = ", ".join(dict.fromkeys(row["part"] for row in rows))
+        seconds = result["seconds"].get(stage.name, 0.0)
+        lines.append(f"| {stage.name} | {stage.steps:,} | {seconds:.0f} | {trained} | {name_of(stage.objective)} |")
+    data = dict.fromkeys(source for ledger in result["data"].values() for source in ledger["sources"])
+    lines += ["", f"Data: {', '.join(f'`{name}`' for name in data)}.", "", f"Seed: {config.seed}.", ""]
+    lines += ["```python", "import eyespot", "", 'model = eyespot.load("PATH")', "```", ""]
+    return "\n".join(lines)
 
 
 def read(run: RunFolder) -> dict[str, Any]:

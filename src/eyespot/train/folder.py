@@ -22,7 +22,8 @@ except ImportError:  # no POSIX locks here: the run goes on without
     fcntl = None
 
 # Keys that change nothing about what is learnt; every other difference is refused on resume.
-FREE = {"out", "save_every", "log_every", "eval_every", "evaluator", "report", "workers", "keep", "layout", "audit"}
+FREE = {"out", "save_every", "log_every", "eval_every", "evaluator", "report", "workers", "keep"}
+FREE |= {"layout", "audit", "card"}
 
 
 class RunFolder:

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.runtime.device import autocast, compute_dtype, pick
 from eyespot.runtime.dist import rank, sum_gradients, sum_scalars
@@ -247,11 +248,11 @@ def _save(
         "step": step,
         "ended": training is None,
         "stored": stored,
-        "dtypes": models.narrow_types(loaded.module),
+        "origin": models.origin(loaded),
         "result": json.dumps(result),
         **(training or {}),
     }
-    return checkpoint.save(run.checkpoints / name, lambda path: finish.save_model(loaded, path), state)
+    return checkpoint.save(run.checkpoints / name, lambda path: families.save(loaded, path, "eyespot"), state)
 
 
 def _schedule_step(stage: Stage, step: int, elapsed: float) -> int:

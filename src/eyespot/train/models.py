@@ -1,9 +1,9 @@
 """Where a stage's model comes from: its own builder, the run's model, an earlier stage; and parts taken from others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from eyespot import families
@@ -13,6 +13,8 @@ from eyespot.train.folder import RunFolder
 from eyespot.train.names import resolve
 from eyespot.train.run import Stage
 
+ORIGIN = ("family", "layout", "generation", "extra", "parts")
+
 
 def build(source: Any, where: str) -> Any:
     """A `families.Loaded` from a path, a hub id, a dotted name or a callable."""
@@ -21,19 +23,16 @@ def build(source: Any, where: str) -> Any:
 
 
 def restore(path: Path) -> Any:
-    """The model of a checkpoint, every tensor in the number type that it had in training."""
-    loaded = families.load(path / "model", dtype="float32")
-    narrow = checkpoint.read_state(path)["dtypes"]
-    for name, parameter in loaded.module.named_parameters():
-        if name in narrow:
-            parameter.data = parameter.data.to(getattr(torch, narrow[name]))
+    """The model of a checkpoint, every tensor as it was, and still knowing which layout it came in."""
+    loaded = families.load(path / "model")
+    for name, value in json.loads(checkpoint.read_state(path)["origin"]).items():
+        setattr(loaded, name, value)
     return loaded
 
 
-def narrow_types(module: nn.Module) -> dict[str, str]:
-    """Parameters that are not float32, by name: what `restore` needs to know."""
-    found = {name: str(p.dtype).removeprefix("torch.") for name, p in module.named_parameters()}
-    return {name: kind for name, kind in found.items() if kind != "float32"}
+def origin(loaded: Any) -> str:
+    """What `restore` needs beside the weights, as JSON: checkpoints are in our own layout, which holds every model."""
+    return json.dumps({name: getattr(loaded, name) for name in ORIGIN})
 
 
 def end_of(run: RunFolder, stage: str) -> Path:

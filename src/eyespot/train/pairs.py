@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from eyespot.contracts.encoded import Encoded
-from eyespot.contracts.media import Media
+from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example
 from eyespot.contracts.shapes import Int, Tensor
 from eyespot.errors import EyespotError
+from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.decode import decode_image
 from eyespot.inputs.patches import prepare_image
 
@@ -21,32 +22,38 @@ class PairProcessor:
     """Has the `encode_example` that a loader calls; picklable, no model.
 
     Args:
-        processor: of a dual encoder.
+        processor: of a dual encoder, whose texts have a largest length.
     """
 
     def __init__(self, processor: Any) -> None:
-        self.processor = processor
+        rule = processor.contract.text
+        if rule.max_length is None or processor.contract.image is None:
+            raise EyespotError("not-supported", "contrastive learning needs a dual encoder (max_length, image rule)")
+        self.tokenizer, self.rule, self.image = (
+            processor.tokenizer,
+            rule.replace(pad_to_max=True),
+            processor.contract.image,
+        )
 
     @property
     def length(self) -> int:
         """Tokens of every text."""
-        return int(self.processor.encode_texts(["x"]).shape[1])
+        return self.rule.max_length
 
     def encode_example(self, example: Example, *, source: str = "", root: Any = None, **_: Any) -> Encoded:
         """The first picture and the last answer of a conversation.
 
         Raises:
-            EyespotError: ``row-malformed`` where either is missing.
+            EyespotError: ``row-malformed`` where either is missing, and what decoding raises.
         """
         pictures = [medium for message in example.messages for medium in message.media]
         answers = [message.text for message in example.messages if message.role == "assistant"]
         if not pictures or not answers or not answers[-1].strip():
             raise EyespotError("row-malformed", "a pair needs a picture and an answer", where=example.id)
-        picture = pictures[0] if isinstance(pictures[0], Media) else decode_image(pictures[0].source, root=root)
-        ids = self.processor.encode_texts([answers[-1]])[0].numpy().astype(np.int64)
-        medium = prepare_image(picture, self.processor.contract.image)
-        weight = np.ones(len(ids), dtype=np.float32)
-        return Encoded(example.id, source, ids, weight, media=(medium,))
+        given = pictures[0].source if isinstance(pictures[0], MediaRef) else pictures[0]
+        medium = prepare_image(decode_image(given, root=root, rule=self.image), self.image)
+        ids = text_ids([answers[-1]], self.tokenizer, self.rule)[0]
+        return Encoded(example.id, source, ids, np.ones(len(ids), dtype=np.float32), media=(medium,))
 
 
 def rows_of(batch: Any) -> Int[Tensor, "B l"]:

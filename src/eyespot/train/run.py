@@ -128,6 +128,7 @@ class RunConfig(Config):
         keep: checkpoints kept within a stage (those at a stage's end are always kept).
         audit: batches that the gradient audit may look at before step 1; 0 leaves it out.
         layout: of the final model; None: the one it came in.
+        card: text for the model's README, such as what it may be asked.
     """
 
     model: Any = None
@@ -148,6 +149,7 @@ class RunConfig(Config):
     keep: int = 2
     audit: int = 8
     layout: str | None = None
+    card: str = ""
 
     def __post_init__(self) -> None:
         _require(self.stages, "at least one stage", "none", "stages")
