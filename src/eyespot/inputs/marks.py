@@ -7,7 +7,7 @@ Not a tokenizer's business: no mark is ever tokenised.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from eyespot.errors import EyespotError
 
@@ -30,7 +30,7 @@ class Marks:
     signs: str
 
     @classmethod
-    def beside(cls, *used: Any) -> Self:
+    def beside(cls, *used: Any) -> "Marks":
         """Marks that occur in none of the strings (or of the strings in the nested data) `used`."""
         taken = set().union(*map(set, strings(used)))
         free = [chr(code) for code in PRIVATE if chr(code) not in taken][:15]

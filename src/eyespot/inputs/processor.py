@@ -7,7 +7,7 @@ nowhere else; what comes out never changes its length again.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,7 +58,7 @@ class Processor:
             self.tokenizer.save(folder)
 
     @classmethod
-    def load(cls, folder: str | Path, contract: Contract) -> Self:
+    def load(cls, folder: str | Path, contract: Contract) -> "Processor":
         """Read the tokenizer's files beside a contract."""
         return cls(contract, Tokenizer.load(folder))
 

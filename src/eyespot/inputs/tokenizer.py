@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
@@ -22,6 +22,7 @@ from eyespot.errors import EyespotError
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+MODEL_FILES = ("tokenizer.model", "spiece.model")
 # The twin spells added token i as this noncharacter followed by a private-use character.
 ARMED = "\ufdd0"
 _FIRST_PRIVATE = 0xF0000
@@ -63,7 +64,7 @@ class Tokenizer:
     # -- disk -------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> "Tokenizer":
         """Read ``tokenizer.json`` (or ``tokenizer.model``) and what stands beside it."""
         folder = Path(folder)
         config = _read_json(folder / "tokenizer_config.json") or {}
@@ -71,11 +72,11 @@ class Tokenizer:
         path = folder / "tokenizer.json"
         if path.is_file():
             data = path.read_text(encoding="utf-8")
-        elif (folder / "tokenizer.model").is_file():
-            data, found = tokenizer_json_from_model(folder / "tokenizer.model", config)
+        elif model := next((folder / n for n in MODEL_FILES if (folder / n).is_file()), None):
+            data, found = tokenizer_json_from_model(model, config)
             config = {**found, **config}
         else:
-            raise EyespotError("tokenizer-missing", "no tokenizer.json and no tokenizer.model", where=str(folder))
+            raise EyespotError("tokenizer-missing", "no tokenizer.json, tokenizer.model or spiece.model", where=str(folder))
         try:
             tokenizer = cls(data, config, special_map)
         except EyespotError as error:
