@@ -95,9 +95,13 @@ def text_config(kind: str, **changes):
 
 def vision_config(kind: str, **changes):
     """Tiny towers: CLIP's and SigLIP's."""
-    shared = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=42, patch_size=14)
+    shared = dict(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=42, patch_size=14
+    )
     if kind == "clip":
-        return hf.CLIPVisionConfig(**{**shared, "projection_dim": 12, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu", **changes})
+        return hf.CLIPVisionConfig(
+            **{**shared, "projection_dim": 12, "layer_norm_eps": 1e-5, "hidden_act": "quick_gelu", **changes}
+        )
     return hf.SiglipVisionConfig(**{**shared, "layer_norm_eps": 1e-6, "hidden_act": "gelu_pytorch_tanh", **changes})
 
 
@@ -108,7 +112,9 @@ def contrastive(kind: str, draw: str, legacy_eos: bool = False) -> torch.nn.Modu
         eos = 2 if legacy_eos else VOCAB - 1
         text = hf.CLIPTextConfig(**text, max_position_embeddings=16, projection_dim=12, hidden_act="quick_gelu",
                                  layer_norm_eps=1e-5, bos_token_id=VOCAB - 2, eos_token_id=eos, pad_token_id=VOCAB - 1)  # fmt: skip
-        config = hf.CLIPConfig(text_config=text.to_dict(), vision_config=vision_config("clip").to_dict(), projection_dim=12)
+        config = hf.CLIPConfig(
+            text_config=text.to_dict(), vision_config=vision_config("clip").to_dict(), projection_dim=12
+        )
         return redraw(hf.CLIPModel(config), draw)
     text = hf.SiglipTextConfig(**text, max_position_embeddings=16, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
                                projection_size=16, pad_token_id=1, bos_token_id=VOCAB - 2, eos_token_id=VOCAB - 1)  # fmt: skip

@@ -25,9 +25,7 @@ CONVERSATIONS = {
 
 
 def theirs(model, processor, messages, **options):
-    inputs = processor.apply_chat_template(
-        messages, tokenize=True, return_dict=True, return_tensors="pt", **options
-    )
+    inputs = processor.apply_chat_template(messages, tokenize=True, return_dict=True, return_tensors="pt", **options)
     with torch.no_grad():
         return inputs, model(**inputs).logits[0]
 

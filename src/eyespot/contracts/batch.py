@@ -102,6 +102,10 @@ class MediaBatch:
         """`grid_thw` as host tuples."""
         return tuple(tuple(row) for row in self.grid_thw.tolist())
 
+    def to(self, device: torch.device | str) -> "MediaBatch":
+        """A copy whose tensors live on `device`."""
+        return _map(self, lambda t: t.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
