@@ -55,6 +55,7 @@ def checkpoint(tmp_path_factory):
         image_token_id=tokenizer.id_of("<image>"),
         bos_token="<s>",
         eos_token="</s>",
+        pad_token="</s>",
         stop_tokens=(tokenizer.id_of("</s>"),),
     )
     contract = Contract(image=ImageRule(size=(32, 32), patch_size=4), text=text)
