@@ -15,7 +15,7 @@ IMAGE_TOKEN, END, SLOTS = 300, 301, 3
 class TinyProcessor:
     """Bytes are tokens, a picture is three slots over two patches, an answer and its end token are learnt."""
 
-    def encode_example(self, example, *, source="", root=None, max_length=None, mute=()):
+    def encode_example(self, example, *, source="", root=None, max_length=None, limits=None, mute=()):
         ids, weight, media, borders = [], [], [], []
         for message in example.messages:
             if example.turns == "independent" and message.role == "user":

@@ -2,6 +2,7 @@
 
 import logging
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,9 +50,9 @@ def test_used_truncated_and_dropped_are_always_what_was_read(events):
     assert again.to_dict() == facts
 
 
-@pytest.mark.parametrize(("rows", "allowed"), [(10, 0), (100, 1), (1000, 10), (50_000, 10), (None, 10)])
-def test_a_share_is_judged_against_the_rows_that_there_are_but_at_most_a_thousand(rows, allowed):
-    ledger = Ledger(rows)
+@pytest.mark.parametrize(("rows", "allowed"), [(10, 0), (100, 1), (1000, 10)])
+def test_a_share_is_judged_against_a_whole_epoch_wherever_the_bad_rows_stand(rows, allowed):
+    ledger = Ledger({"a": rows})
     for i in range(allowed):
         record(ledger, "media-missing", i)
         assert not lost(ledger)
@@ -59,17 +60,38 @@ def test_a_share_is_judged_against_the_rows_that_there_are_but_at_most_a_thousan
     assert lost(ledger)
 
 
-def test_exactly_the_allowed_share_over_a_whole_epoch_is_no_error():
-    ledger = Ledger(5000)
-    for i in range(5000):
-        record(ledger, "media-missing" if i % 100 == 99 else "used", i)
+@pytest.mark.parametrize("order", [1, -1])
+def test_exactly_the_allowed_share_is_no_error_in_any_epoch_and_one_more_is(order):
+    ledger = Ledger({"a": 500})
+    events = ["used"] * 495 + ["media-missing"] * 5
+    for i, event in enumerate([*events[::order]] * 3):
+        record(ledger, event, i)
+        assert not lost(ledger)
     ledger.check(0.01, final=True)
-    record(ledger, "media-missing", "one more")
+    for i in range(6):
+        record(ledger, "media-missing", i)
     assert lost(ledger)
 
 
-def test_at_the_end_of_a_run_the_rows_that_were_read_count():
-    ledger = Ledger(5000)
+@pytest.mark.parametrize(("length", "every", "before"), [(1_000_000, 1, 20), (1_000_000, 20, 700), (None, 20, 700)])
+def test_a_share_far_beyond_the_limit_stops_long_before_the_epoch_ends(length, every, before):
+    ledger = Ledger({"a": length})
+    for i in range(before):
+        record(ledger, "used" if i % every else "media-missing", i)
+    assert lost(ledger)
+
+
+def test_a_share_below_the_limit_stops_nothing_by_chance():
+    for seed in range(10):
+        ledger = Ledger({"a": 100_000})
+        for i, bad_row in enumerate(np.random.default_rng(seed).random(2000) < 0.009):
+            record(ledger, "media-missing" if bad_row else "used", i)
+            assert not (bad_row and lost(ledger))
+
+
+@pytest.mark.parametrize("length", [5000, None])
+def test_at_the_end_of_a_run_the_rows_that_were_read_count(length):
+    ledger = Ledger({"a": length})
     for i in range(200):
         record(ledger, "media-missing" if i < 3 else "used", i)
     assert not lost(ledger)
@@ -77,8 +99,20 @@ def test_at_the_end_of_a_run_the_rows_that_were_read_count():
         ledger.check(0.01, final=True)
 
 
+def test_one_bad_row_among_the_few_of_a_short_run_is_no_error_but_among_the_few_of_a_short_file_it_is():
+    for length, stops in ((5000, False), (50, True)):
+        ledger = Ledger({"a": length})
+        for i in range(20):
+            record(ledger, "used" if i else "media-missing", i)
+        try:
+            ledger.check(0.01, final=True)
+            assert not stops
+        except EyespotError:
+            assert stops
+
+
 def test_the_error_names_rows_and_reasons_and_the_source_on_one_line():
-    ledger = Ledger(10)
+    ledger = Ledger({"a": 10})
     record(ledger, "media-missing", "id7")
     with pytest.raises(EyespotError) as caught:
         ledger.check(0.01)

@@ -23,7 +23,9 @@ def plans(draw):
         "parent": [-1] + [draw(st.integers(-1, i)) for i in range(count - 1)],
         "ids": draw(st.lists(st.integers(0, 50), min_size=total, max_size=total)),
         "weight": draw(st.lists(st.sampled_from([0.0, 1.0, 0.5]), min_size=total, max_size=total)),
-        "media": draw(st.lists(st.tuples(st.sets(st.integers(0, total - 1), max_size=3), st.integers(1, 2)), max_size=2)),
+        "media": draw(
+            st.lists(st.tuples(st.sets(st.integers(0, total - 1), max_size=3), st.integers(1, 2)), max_size=2)
+        ),
     }
 
 

@@ -83,7 +83,9 @@ def test_a_json_list_gives_its_elements_with_their_lines(lines, indent, mark):
     rows = [{"a": 1}, {"a": "한\u2028글"}, {"b": [1, {"c": 2}]}]
     path = lines(mark + json.dumps(rows, indent=indent, ensure_ascii=False).encode(), "rows.json")
     assert read(path) == rows
-    assert [index_rows(path).where(i) for i in range(2)] == (["rows.json:2", "rows.json:5"] if indent else ["rows.json:1"] * 2)
+    assert [index_rows(path).where(i) for i in range(2)] == (
+        ["rows.json:2", "rows.json:5"] if indent else ["rows.json:1"] * 2
+    )
 
 
 def test_a_bad_element_of_a_list_costs_that_element(lines):
@@ -95,7 +97,13 @@ def test_a_bad_element_of_a_list_costs_that_element(lines):
 
 @pytest.mark.parametrize(
     ("content", "line"),
-    [(b'[{"a": 1},\n{"a": ]', 2), (b'[{"a": 1},\n{"a": 2}', 2), (b'[{"a": 1}\n{"a": 2}]', 2), (b"[{}] x", 1), (b"[1,]", 1)],
+    [
+        (b'[{"a": 1},\n{"a": ]', 2),
+        (b'[{"a": 1},\n{"a": 2}', 2),
+        (b'[{"a": 1}\n{"a": 2}]', 2),
+        (b"[{}] x", 1),
+        (b"[1,]", 1),
+    ],
 )
 def test_a_list_that_is_broken_as_a_whole_stops_and_names_the_line(lines, content, line):
     with pytest.raises(EyespotError, match="data-unreadable") as caught:
@@ -109,7 +117,11 @@ def test_lines_under_the_name_json_are_read_as_lines(lines):
 
 @pytest.mark.parametrize(
     ("name", "content", "code"),
-    [("rows.csv", b"a", "data-unknown-format"), ("rows.jsonl", b"\n \n", "data-empty"), ("rows.json", b"[]", "data-empty")],
+    [
+        ("rows.csv", b"a", "data-unknown-format"),
+        ("rows.jsonl", b"\n \n", "data-empty"),
+        ("rows.json", b"[]", "data-empty"),
+    ],
 )
 def test_what_is_no_data_file_is_refused(lines, name, content, code):
     with pytest.raises(EyespotError, match=code):

@@ -2,7 +2,9 @@
 
 import json
 import pickle
+from dataclasses import dataclass
 
+import numpy as np
 import pytest
 from data_fakes import Counting, llava
 
@@ -92,6 +94,39 @@ def test_a_world_is_endless_and_any_item_can_be_read():
     assert "train 4 1000" in source.read(1000).messages[0].text
     with pytest.raises(TypeError):
         len(source)
+
+
+def test_a_world_is_found_by_its_name_and_split():
+    source = open_source("world:scenes")
+    assert source.name == "world:scenes:train"
+    assert source.read(2).id == source.read(2).id != source.read(3).id
+
+
+def test_an_unknown_world_names_the_nearest():
+    with pytest.raises(EyespotError, match="did you mean 'scenes'"):
+        open_source("world:scene")
+    with pytest.raises(EyespotError, match="no world is called 'samples'"):
+        open_source("world:samples")
+
+
+def test_the_hash_of_a_world_follows_its_configuration_however_deep_it_is():
+    @dataclass(frozen=True)
+    class Inner:
+        size: int
+
+    def of(size):
+        world = Counting()
+        world.config = Inner(size)
+        return open_source(world).data_hash
+
+    assert of(1) == of(1) != of(2)
+
+
+def test_the_hash_of_rows_follows_their_pictures():
+    def of(value):
+        return open_source([{**openai(), "images": [np.full((2, 2, 3), value, dtype=np.uint8)]}]).data_hash
+
+    assert of(1) == of(1) != of(2)
 
 
 def test_the_hash_follows_the_content(write, tmp_path):

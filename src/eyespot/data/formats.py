@@ -81,7 +81,7 @@ def detect_all(rows: Iterable[Mapping[str, Any]]) -> str:
     return max(dict.fromkeys(names), key=names.count)
 
 
-def read_row(row: Any, where: str = "", *, format: str | None = None, name: str = "") -> Example:  # noqa: A002
+def read_row(row: Any, where: str = "", *, format: str | None = None, name: str = "") -> Example:
     """One row as an `Example`.
 
     Args:
@@ -148,7 +148,7 @@ def check_turns(messages: Sequence[Message], *, alternate: bool) -> None:
         raise fault("row-no-answer", f"the last turn ({previous}) has no answer")
 
 
-def _expect_shape(row: Any, format: str | None) -> None:  # noqa: A002
+def _expect_shape(row: Any, format: str | None) -> None:
     if not isinstance(row, Mapping):
         raise fault("row-malformed", f"a row is an object, not {type(row).__name__}")
     name, sure = shape(row)

@@ -31,7 +31,7 @@ def inspect_rows(
 
     Args:
         source: what to read.
-        processor: also encodes each row, so that template, length and supervision are checked; None opens pictures only.
+        processor: also encodes each row, so that template, length and supervision are checked; None: opens pictures.
         rows: stop after so many; needed for an endless source.
         limits: of sizes.
         options: further arguments of `encode_example`.

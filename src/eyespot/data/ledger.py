@@ -4,14 +4,16 @@ It names the rows that were dropped, notices repeated ids once, and stops a run 
 """
 
 import logging
+import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from eyespot.errors import EyespotError
 
 NAMED = 1000  # dropped rows kept by name; the counts go on
-FLOOR = 1000  # rows that must have been read before a share means anything, where the source is longer
+LEAST = 100  # rows that a share at the end of a run is at least a share of
 LOG = logging.getLogger("eyespot.data")
 
 
@@ -51,12 +53,12 @@ class Ledger:
     """Counts by source, the dropped rows by name, and warnings.
 
     Args:
-        rows: rows of all sources together, where they are finite; a share of dropped rows is judged against at
-            least so many (at most 1,000), so that one early bad row among many does not stop a run.
+        lengths: rows of each finite source, by name. They make the share exact: a source is judged by whole epochs,
+            not by where in its order the bad rows happen to stand.
     """
 
-    def __init__(self, rows: int | None = None) -> None:
-        self.floor = FLOOR if rows is None else min(rows, FLOOR)
+    def __init__(self, lengths: Mapping[str, int | None] | None = None) -> None:
+        self.lengths = dict(lengths or {})
         self.sources: dict[str, Count] = {}
         self.rows: dict[tuple[str, str], Dropped] = {}
         self.warnings: list[str] = []
@@ -102,17 +104,21 @@ class Ledger:
     def check(self, max_dropped: float | int = 0.01, *, final: bool = False) -> None:
         """Stop when too large a share of rows was dropped.
 
+        While a run goes on, it is when more are lost than whole epochs allow, or so many of those read so far that it
+        cannot be chance (five standard deviations above the limit, and ten rows).
+
         Args:
             max_dropped: the largest share that may be.
-            final: at the end of a run: judge by what was read (but never fewer than 100 rows of a longer source).
+            final: at the end of a run: epochs that were not completed are judged by what was read of them, too.
 
         Raises:
             EyespotError: ``data-dropped`` naming the rows.
         """
         total = self.total
-        lost = total.dropped.total()
-        floor = min(self.floor, 100) if final else self.floor
-        if lost <= max_dropped * max(total.read, floor):
+        lost, expected = total.dropped.total(), max_dropped * total.read
+        certain = lost > max_dropped * self._rows(final)
+        beyond_chance = lost > expected + 5 * math.sqrt(expected) + 10
+        if not lost or not (certain or beyond_chance):
             return
         rows = list(self.rows.values())
         named = "; ".join(f"{row.where or row.id}: {row.message} ({row.code})" for row in rows[:20])
@@ -148,6 +154,16 @@ class Ledger:
         reasons = ", ".join(f"{n} {code}" for code, n in sorted(total.dropped.items()))
         lost = f"{total.dropped.total()} dropped" + (f" ({reasons})" if reasons else "")
         return f"{total.read} read = {total.used} used + {total.truncated} truncated + {lost}"
+
+    def _rows(self, final: bool) -> float:
+        """What the lost rows are a share of: whole epochs; at the end of a run also what was read of a begun one."""
+        whole = read = 0.0
+        for name, count in self.sources.items():
+            length = self.lengths.get(name)
+            epochs = math.inf if length is None else -(-count.read // length) * length
+            whole += epochs
+            read += epochs if length is not None and count.read >= length else count.read
+        return min(whole, max(read, LEAST)) if final else whole
 
     def _count(self, source: str) -> Count:
         return self.sources.setdefault(source, Count())

@@ -74,7 +74,8 @@ def encode_row(source: Source, row: int, processor: Any, options: Mapping[str, A
     try:
         sample = processor.encode_example(example, source=source.name, root=source.root, **tools, **options)
     except EyespotError as error:
-        raise error.at(where) from None
+        inside = error.where.removeprefix(example.id).removeprefix(": ")  # the id stands in `where` already
+        raise EyespotError(error.code, error.message, where=inside, remedy=error.remedy).at(where) from None
     if not sample.supervised:
         cut = f" ({sample.truncated} tokens were cut off)" if sample.truncated else ""
         raise EyespotError("row-unsupervised", f"the row has an answer, but no token of it is learnt{cut}", where=where)
@@ -115,7 +116,7 @@ class Loader:
         timeout_s: float | int = 300.0,
     ) -> None:
         self.mixture = mixture
-        self.ledger = ledger if ledger is not None else Ledger(mixture.rows)
+        self.ledger = ledger if ledger is not None else Ledger({s.name: s.length for s in mixture.sources})
         self.max_dropped = max_dropped
         self.data_wait = 0.0
         self._reader = Reader(mixture.sources, processor, {**(options or {}), "max_length": max_length})

@@ -100,12 +100,13 @@ class Mixture:
         mine = self.state()
         if state["seed"] != mine["seed"]:
             raise EyespotError("data-changed", f"the run began with seed {state['seed']}, not {mine['seed']}")
-        if len(state["sources"]) != len(mine["sources"]):
-            raise EyespotError("data-changed", f"the run began with {len(state['sources'])} sources, not {len(mine['sources'])}")
-        for then, now in zip(state["sources"], mine["sources"], strict=True):
+        then, now = len(state["sources"]), len(mine["sources"])
+        if then != now:
+            raise EyespotError("data-changed", f"the run began with {then} sources, not {now}")
+        for old, new in zip(state["sources"], mine["sources"], strict=True):
             for key in ("hash", "weight"):
-                if then[key] != now[key]:
-                    raise EyespotError("data-changed", f"{key} was {then[key]}, is {now[key]}", where=now["name"])
+                if old[key] != new[key]:
+                    raise EyespotError("data-changed", f"{key} was {old[key]}, is {new[key]}", where=new["name"])
         self.number = state["number"]
         self._epochs = [s["epoch"] for s in state["sources"]]
         self._next = [s["next"] for s in state["sources"]]
@@ -145,9 +146,9 @@ def open_mixture(specs: Iterable[Any], *, seed: int = 0, image_root: Any = None,
     for spec in specs:
         weight: Any = None
         if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], (int, float)):
-            spec, weight = spec  # noqa: PLW2901
+            spec, weight = spec
         elif isinstance(spec, str) and "*" in spec:
-            spec, weight = _weighted(spec)  # noqa: PLW2901
+            spec, weight = _weighted(spec)
         sources.append((open_source(spec, image_root=image_root, seed=seed, **options), weight))
     return Mixture(sources, seed)
 

@@ -114,12 +114,13 @@ def media_batch(items: Sequence[EncodedMedia], starts: Sequence[int] | None = No
         starts: where each item's sample begins among the packed tokens; None leaves slots as they are.
     """
     starts = [0] * len(items) if starts is None else starts
+    slots = [medium.slots + start for medium, start in zip(items, starts, strict=True)]
     return MediaBatch(
         kind=items[0].kind,
         patches=torch.from_numpy(np.concatenate([m.patches for m in items])),
         grid_thw=torch.from_numpy(np.concatenate([m.grid_thw for m in items]).astype(np.int64)),
         rows=tuple(len(m.grid_thw) for m in items),
-        slots=torch.from_numpy(np.concatenate([m.slots + s for m, s in zip(items, starts, strict=True)]).astype(np.int64)),
+        slots=torch.from_numpy(np.concatenate(slots).astype(np.int64)),
         counts=tuple(len(m.slots) for m in items),
         plans=tuple(m.plan for m in items),
         sha256=tuple(m.sha256 for m in items),

@@ -4,20 +4,24 @@ A source knows its root (the only folder whose pictures its rows may name), its 
 Nothing is shuffled or repeated here; `mixture` does that.
 """
 
+import dataclasses
 import hashlib
+import importlib
 import json
+import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from eyespot import worlds
 from eyespot.contracts.message import Example
 from eyespot.contracts.protocols import World
 from eyespot.data.formats import detect_all, read_row, row_id
 from eyespot.data.rows import RowFile, index_rows
-from eyespot.errors import EyespotError
+from eyespot.errors import EyespotError, nearest
 from eyespot.runtime.limits import LIMITS, Limits
 
 SAMPLE = 64  # rows looked at to tell the format
@@ -137,7 +141,7 @@ class WorldSource(Source):
         self.world, self.split, self.seed = world, split, seed
         self.name = f"world:{world.name}:{split}"
         self.format, self.length, self.root = "world", None, None
-        self.data_hash = _hash([type(world).__qualname__, self.name, seed, vars(world) if hasattr(world, "__dict__") else {}])
+        self.data_hash = _hash([self.name, seed, world])
 
     def read(self, index: int) -> Example:
         """Item `index`, which depends on split, seed and index only."""
@@ -166,7 +170,7 @@ def open_source(
         return spec
     if isinstance(spec, str) and spec.startswith("world:"):
         world, _, split = spec.removeprefix("world:").partition(":")
-        return WorldSource(worlds.open_world(world), split or "train", seed)
+        return WorldSource(find_world(world), split or "train", seed)
     if isinstance(spec, (str, Path)):
         return FileSource(index_rows(Path(spec), limits), root)
     if isinstance(spec, World):
@@ -195,15 +199,51 @@ def _format_of(name: str, length: int, read: Callable[[int], Any]) -> str:
         raise error.at(name) from None
 
 
+def find_world(name: str) -> World:
+    """The world called `name`: the class of that name attribute in the module ``eyespot.worlds.NAME``.
+
+    Raises:
+        EyespotError: ``argument`` naming the nearest.
+    """
+    known = {module.name for module in pkgutil.iter_modules(worlds.__path__)}
+    found = _world_class(name) if name in known else None
+    if found is None:
+        names = [each for each in known if _world_class(each) is not None]
+        raise EyespotError("argument", f"no world is called {name!r}{nearest(name, names)}", where=f"world:{name}")
+    return found()
+
+
+def _world_class(name: str) -> type | None:
+    module = importlib.import_module(f"eyespot.worlds.{name}")
+    classes = (value for value in vars(module).values() if isinstance(value, type))
+    return next((c for c in classes if getattr(c, "name", None) == name and hasattr(c, "examples")), None)
+
+
 def _hash(value: Any) -> str:
-    """sha256 of plain data; what is not plain counts by its type and, where it has one, its own hash."""
-
-    def plain(item: Any) -> Any:
-        if isinstance(item, bytes):
-            return hashlib.sha256(item).hexdigest()
-        return getattr(item, "sha256", None) or getattr(item, "id", None) or repr(type(item))
-
-    text = json.dumps(value, sort_keys=True, default=plain)
+    """sha256 of settings and rows, pictures by their content. Attributes that begin with _ are caches and left out."""
+    text = json.dumps(value, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()
 
 
+def _plain(value: Any) -> Any:
+    """What JSON does not know, as what it does."""
+    if isinstance(getattr(value, "sha256", None), str):
+        return value.sha256
+    if isinstance(value, (bytes, bytearray)):
+        return hashlib.sha256(value).hexdigest()
+    if isinstance(value, np.ndarray):
+        return [value.shape, str(value.dtype), hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, Image.Image):
+        return [value.size, value.mode, hashlib.sha256(value.tobytes()).hexdigest()]
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        return sorted(value, key=repr)
+    if callable(value):
+        return getattr(value, "__qualname__", repr(type(value)))
+    names = (
+        [f.name for f in dataclasses.fields(value)]
+        if dataclasses.is_dataclass(value)
+        else getattr(value, "__dict__", ())
+    )
+    return [type(value).__qualname__, {name: getattr(value, name) for name in names if not name.startswith("_")}]

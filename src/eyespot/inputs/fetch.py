@@ -84,7 +84,7 @@ def _refused(message: str, name: str, remedy: str = "") -> EyespotError:
 def _from_path(path: Path, root: Path | None, limits: Limits, name: str) -> bytes:
     """A regular file's bytes."""
     try:
-        resolved = ((root / path) if root is not None else path).resolve(strict=True)
+        resolved = ((root / path) if root is not None else path).resolve()  # not strict: first where, then whether
         if root is not None and not resolved.is_relative_to(root.resolve()):
             raise _refused(
                 f"{shown(path)} lies outside image_root", name, "Set image_root to a folder that holds all pictures."
