@@ -261,7 +261,7 @@ def test_a_bug_is_shown_as_it_is(loader, workers):
         prints(loader(processor=Broken("bug"), workers=workers), 30)
 
 
-@pytest.mark.parametrize(("how", "timeout"), [("die", 60), ("hang", 2)])
+@pytest.mark.parametrize(("how", "timeout"), [("die", 60), ("hang", 1)])
 def test_a_worker_that_dies_or_hangs_is_a_clear_error_within_seconds(loader, how, timeout):
     began = time.monotonic()
     with pytest.raises(EyespotError, match="data-worker") as caught:
