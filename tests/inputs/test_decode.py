@@ -176,6 +176,14 @@ def test_a_broken_exif_block_does_not_cost_the_picture() -> None:
     assert decode_image(data).size == (8, 8)
 
 
+def test_a_broken_exif_block_of_a_pil_image_is_ignored() -> None:
+    image, same = Image.fromarray(noise(4, 8)), Image.fromarray(noise(4, 8))
+    image.info["exif"] = same.info["exif"] = b"Exif\0\0 no TIFF header here"
+    with pytest.raises(SyntaxError):
+        same.getexif()
+    assert decode_image(image).size == (8, 4)
+
+
 def test_the_users_own_object_is_left_as_it_was() -> None:
     image = Image.fromarray(RED_ON_CLEAR)
     image.getexif()[0x0112] = 6
@@ -237,6 +245,13 @@ def test_the_media_is_sealed_and_does_not_follow_the_users_array() -> None:
     assert media.data.any()
     with pytest.raises(ValueError, match="read-only"):
         media.data[0, 0] = 0
+
+
+def test_image_media_copies_what_it_seals() -> None:
+    array = noise()
+    media = image_media(array)
+    array[:] = 0
+    assert media.data.any()
 
 
 def test_a_media_is_returned_as_it_is() -> None:
@@ -357,6 +372,12 @@ def test_a_huge_size_is_refused_from_the_header(kind: str) -> None:
     error = refusal(data, name="bomb")
     assert (error.code, error.where) == ("media-too-large", "bomb")
     assert time.perf_counter() - started < 0.5
+
+
+def test_libwebp_is_not_asked_before_the_size_is_known(monkeypatch) -> None:
+    chunk = b"VP8X" + struct.pack("<II", 10, 0) + (8999).to_bytes(3, "little") * 2
+    monkeypatch.setattr("PIL.WebPImagePlugin._webp.WebPAnimDecoder", lambda *_: pytest.fail("the decoder was made"))
+    assert "9,000 x 9,000" in refusal(b"RIFF" + struct.pack("<I", 4 + len(chunk)) + b"WEBP" + chunk).message
 
 
 def test_the_pixel_limit_is_exact_and_can_be_raised() -> None:

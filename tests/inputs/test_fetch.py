@@ -3,7 +3,10 @@
 import base64
 import http.server
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -253,6 +256,20 @@ def test_private_and_ambiguous_urls_are_refused_and_never_dialled(url: str, monk
     assert error.code == "media-refused"
 
 
+@pytest.mark.parametrize(
+    "url", ["http://user@example.com/", "http://user:pass@example.com/", "http://a.example@b.example/"]
+)
+def test_a_user_name_in_the_address_is_refused(url: str) -> None:
+    with pytest.raises(EyespotError, match="user name"):
+        parse_url(url, LIMITS, "")
+
+
+def test_an_international_host_is_asked_for_in_its_ascii_form() -> None:
+    with pytest.raises(EyespotError, match="xn--"):
+        parse_url("http://그림.example/a.png", LIMITS, "")
+    assert parse_url("http://xn--9i1b3z.example/a.png", LIMITS, "").host == "xn--9i1b3z.example"
+
+
 def test_the_target_is_percent_encoded_and_the_fragment_dropped() -> None:
     address = parse_url("https://Example.COM:8443/그림/a b.png?q=ü&r=%20#part".replace(" ", "%20"), LIMITS, "")
     assert (address.host, address.port, address.tls) == ("example.com", 8443, True)
@@ -484,7 +501,7 @@ def test_dripping_bytes_do_not_outlast_the_deadline(where: str) -> None:
 
 
 def test_a_look_up_that_hangs_ends_at_the_deadline(monkeypatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: time.sleep(3))
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: time.sleep(1.5) or [])
     started = time.perf_counter()
     assert refusal("http://slow.example/a.png", limits=LIMITS.replace(fetch_timeout_s=0.2)).code == "media-fetch"
     assert time.perf_counter() - started < 1
@@ -516,9 +533,22 @@ def test_a_closed_port_and_an_unknown_host_are_named(monkeypatch) -> None:
     assert "no-such.example" in refusal("http://no-such.example/").message
 
 
-def test_https_verifies_the_certificate_of_the_named_host(web) -> None:
-    error = refusal(
-        f"https://127.0.0.1:{web.port}/a.png", allow_private=True, limits=LIMITS.replace(fetch_timeout_s=2.0)
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
+def test_https_trusts_only_a_certificate_of_the_named_host(web, tmp_path, monkeypatch) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=pictures.example"
     )
-    assert error.code == "media-fetch"
-    assert web.hits == []
+    names = ["-addext", "subjectAltName=DNS:pictures.example", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command.split(), *names], check=True, capture_output=True)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    web.server.socket = server.wrap_socket(web.server.socket, server_side=True)
+    web.serve("/a.png")
+    resolve_as(monkeypatch, ["127.0.0.1"])
+    named, other = (f"https://{host}:{web.port}/a.png" for host in ("pictures.example", "other.example"))
+    assert refusal(named, allow_private=True).code == "media-fetch"  # signed by nobody we know
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert fetch(named, allow_private=True) == BYTES
+    assert refusal(other, allow_private=True).code == "media-fetch"
+    assert web.hits == ["/a.png"]

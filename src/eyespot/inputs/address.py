@@ -12,10 +12,8 @@ from urllib.parse import quote, urlsplit
 from eyespot.errors import EyespotError
 from eyespot.runtime.limits import Limits
 
-HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
-NUMBER_LIKE = re.compile(
-    r"(0x[0-9a-f]*|[0-9]+)\.?", re.IGNORECASE
-)  # a last label such as 1 or 0x7f: an address, not a name
+HOST_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*")
+NUMBER_LIKE = re.compile(r"0x[0-9a-f]*|[0-9]+")  # a host whose last label is like this is an address, not a name
 BLOCKED = tuple(ipaddress.ip_network(n) for n in ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "2002::/16"))
 IPV6_PUBLIC = ipaddress.ip_network("2000::/3")  # mapped IPv4 (::ffff:0:0/96) and NAT64 (64:ff9b::/96) lie outside
 
