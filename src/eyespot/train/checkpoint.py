@@ -51,8 +51,6 @@ def save(path: Path, write_model: Callable[[Path], None], state: Mapping[str, An
         write_model(work / "model")
         torch.save(dict(state), work / STATE)
         manifest = {str(f.relative_to(work)): {"size": f.stat().st_size, "sha256": _sha256(f)} for f in _files(work)}
-        for file in _files(work):
-            _sync(file)
         (work / MARKER).write_text(json.dumps({"files": manifest}, indent=1), encoding="utf-8")
     return path
 
