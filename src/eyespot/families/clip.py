@@ -9,8 +9,8 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.families import sidefiles
-from eyespot.families.family import Context, Family, Files, Json, Layout
-from eyespot.families.towers import CLIP_VISION, TEXT_RULES, read_clip_text, vision_rules, write_clip_text
+from eyespot.families.family import Context, Family, Files, Json, Layout, section
+from eyespot.families.towers import CLIP_TEXT, CLIP_VISION, TEXT_RULES, read_clip_text, vision_rules, write_clip_text
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.text import TextEncoderConfig
@@ -26,7 +26,7 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     width = raw.get("projection_dim", 512)
     return DualConfig(
         vision=CLIP_VISION.read(_tower(raw, "vision_config", CLIP_VISION.defaults), width),
-        text=read_clip_text(_tower(raw, "text_config", {}), width),
+        text=read_clip_text(_tower(raw, "text_config", CLIP_TEXT), width),
         logit_scale=raw.get("logit_scale_init_value", 2.6592),
     )
 
@@ -77,7 +77,7 @@ def contract_to_hf(contract: Contract, config: DualConfig | VitConfig) -> dict[s
 def _tower(raw: Json, key: str, defaults: Json) -> Json:
     """One tower's config; a legacy ``…_config_dict`` beside it wins, its gaps filled with defaults."""
     legacy = raw.get(f"{key}_dict")
-    own = raw.get(key) or {}
+    own = section(raw, key)
     return own if legacy is None else {**own, **defaults, **legacy}
 
 

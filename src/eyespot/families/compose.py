@@ -43,13 +43,14 @@ def compose(
     """
     tower, text = open_part("vision_encoder", vision), open_part("decoder", decoder)
     tokenizer = Tokenizer.load(text.folder)
+    used = min(tokenizer.vocab_size, text.config.vocab_size)
     (image_id,) = tokenizer.add_tokens([IMAGE_TOKEN])
     joined = ConnectorConfig(connector, tower.config.hidden_size, text.config.hidden_size)
     if connector == "identity" and joined.input_size != joined.output_size:
         widths = f"{joined.input_size} and {joined.output_size}"
         raise EyespotError("compose-mismatch", f"identity cannot join widths {widths}")
     config = VlmConfig(text.config, tower.config, joined, (select_layer,))
-    tensors, config = grow({**tower.tensors, **text.tensors}, config, tokenizer.vocab_size)
+    tensors, config = grow({**tower.tensors, **text.tensors}, config, used, tokenizer.vocab_size)
     dtype = dtype or text.tensors["decoder.norm.weight"].dtype
     # Only the connector needs values of its own; the whole model is never made twice.
     fresh = build(VlmConfig(text.config.replace(num_layers=0, vocab_size=1), None, joined)).connector.state_dict()
@@ -68,7 +69,9 @@ def compose(
 def _contract(tower: Part, text: Part, tokenizer: Tokenizer, image_id: int) -> Contract:
     source = open_checkpoint(text.folder)
     rule = source.family.contract_from_hf(text.files, source.config, tokenizer).text
-    template = with_images(rule.template, IMAGE_TOKEN) if rule.template is not None else None
+    template = rule.template
+    if template is not None and rule.image_token is None:
+        template = with_images(template, IMAGE_TOKEN)
     image = image_rule(tower)
     return Contract(image=image, text=rule.replace(template=template, image_token=IMAGE_TOKEN, image_token_id=image_id))
 

@@ -11,12 +11,15 @@ from typing import Any, Literal
 from eyespot.contracts.contract import Contract
 from eyespot.errors import EyespotError
 from eyespot.families import sidefiles
-from eyespot.families.family import Context, Family, Files, Json, Layout, differences, unsupported
+from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, differences, section, unsupported
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.decoder import DecoderConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.nn.rope import RopeConfig
 from eyespot.weights.keymap import KeyMap, Rule, within
+
+NO_CONTEXT = Context()
+_SIZES = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 
 _PLAIN = {  # theirs: ours, where nothing but the name differs
     "vocab_size": "vocab_size", "hidden_size": "hidden_size", "intermediate_size": "intermediate_size",
@@ -65,6 +68,7 @@ class DecoderForm:
         """
         raw = {**self.defaults, **raw}
         _refuse_unknown(raw)
+        check_sizes(raw, _SIZES)
         heads = raw["num_attention_heads"]
         window, layers = self._read_window(raw)
         own = {ours: raw[theirs] for theirs, ours in _PLAIN.items()}
@@ -81,7 +85,7 @@ class DecoderForm:
         }
         return canonical(DecoderConfig.from_dict(own, "config.json"))
 
-    def write(self, config: DecoderConfig, context: Context = Context()) -> dict[str, Any]:
+    def write(self, config: DecoderConfig, context: Context = NO_CONTEXT) -> dict[str, Any]:
         """Our config as theirs.
 
         Raises:
@@ -91,7 +95,8 @@ class DecoderForm:
         raw |= {
             "model_type": self.model_type, "num_key_value_heads": config.num_kv_heads, "hidden_act": "silu",
             "head_dim": config.channels, "attention_dropout": 0.0, "use_cache": True, **write_rope(config.rope),
-            "bos_token_id": context.bos, "eos_token_id": _one_or_many(context.stops), "pad_token_id": context.pad,
+            "bos_token_id": context.bos, "pad_token_id": context.pad,
+            "eos_token_id": sidefiles.one_or_many(context.stops),
         }  # fmt: skip
         if self.qkv_bias == "key":
             raw["attention_bias"] = config.qkv_bias
@@ -148,7 +153,7 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
 
 def read_rope(raw: Json) -> RopeConfig:
     """Rotary settings in the spelling of v5 (`rope_parameters`) or v4 (`rope_theta`, `rope_scaling`)."""
-    own = dict(raw.get("rope_scaling") or raw.get("rope_parameters") or {})
+    own = dict(section(raw, "rope_scaling") or section(raw, "rope_parameters"))
     kind = own.pop("rope_type", own.pop("type", "default"))
     own.pop("type", None)
     fields = {"theta": own.pop("rope_theta", raw.get("rope_theta", 10000.0)), "type": kind}
@@ -234,7 +239,3 @@ def _refuse_unknown(raw: Json) -> None:
         raise unsupported("quantization_config", "…", "weights in floating point")
     if raw.get("partial_rotary_factor", 1.0) not in (None, 1.0):
         raise unsupported("partial_rotary_factor", raw["partial_rotary_factor"], "1.0")
-
-
-def _one_or_many(ids: tuple[int, ...]) -> int | list[int] | None:
-    return list(ids) if len(ids) > 1 else ids[0] if ids else None

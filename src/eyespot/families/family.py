@@ -136,6 +136,21 @@ def unsupported(key: str, value: Any, known: str = "") -> EyespotError:
     return EyespotError("family-config", f"{key} = {value!r} is not supported{hint}")
 
 
+def section(raw: Json, key: str) -> Json:
+    """A nested object of a config; empty where the key is absent or null."""
+    found = raw.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise unsupported(key, found, "an object")
+    return found
+
+
+def check_sizes(raw: Json, keys: Collection[str], where: str = "") -> None:
+    """Sizes and counts must be positive whole numbers, or nothing can be built from them."""
+    for key in keys:
+        if not isinstance(raw[key], int) or isinstance(raw[key], bool) or raw[key] < 1:
+            raise unsupported(f"{where}{key}", raw[key], "a positive whole number")
+
+
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
     """Fields in which two configs differ, as ``path: a, b there``."""
     if hasattr(a, "to_dict") and hasattr(b, "to_dict"):

@@ -12,7 +12,7 @@ from eyespot.errors import EyespotError
 from eyespot.families import forms, llama, llava_original, mistral, qwen2, qwen3, sidefiles
 from eyespot.families.clip import tiny as tiny_clip
 from eyespot.families.decoders import decoder_rules
-from eyespot.families.family import Context, Family, Files, Json, Layout, unsupported
+from eyespot.families.family import Context, Family, Files, Json, Layout, section, unsupported
 from eyespot.families.siglip import tiny as tiny_siglip
 from eyespot.families.towers import CLIP_VISION, FORMS, form_of, vision_rules
 from eyespot.inputs.tokenizer import Tokenizer
@@ -30,9 +30,9 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     """Hugging Face's nested config, or the authors' flat one."""
     if llava_original.is_original(raw):
         return llava_original.config_from(raw, names, parts)
-    text = raw.get("text_config") or {}
+    text = section(raw, "text_config")
     decoder = forms.named(text.get("model_type", "llama"), "text_config.model_type").read(text)
-    vision = raw.get("vision_config") or _DEFAULT_VISION
+    vision = section(raw, "vision_config") or _DEFAULT_VISION
     kind = vision.get("model_type", CLIP_VISION.model_type)
     form = next((f for f in FORMS if f.model_type == kind), None)
     if form is None:
@@ -45,6 +45,8 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
         raise unsupported("vision_feature_select_strategy", strategy, "full, as this tower has no class token to drop")
     layers = raw.get("vision_feature_layer", -2)
     layers = (layers,) if isinstance(layers, int) else tuple(layers)
+    if not layers or not all(-tower.num_layers - 1 <= layer <= tower.num_layers for layer in layers):
+        raise unsupported("vision_feature_layer", raw["vision_feature_layer"], f"within {tower.num_layers} layers")
     tie = bool(raw.get("tie_word_embeddings")) or decoder.tie_word_embeddings
     if names:
         tie = not _has_head(names) and (tie or not {"tie_word_embeddings"} & (raw.keys() | text.keys()))
@@ -100,6 +102,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     token = processor.get("image_token") or files.get("tokenizer_config.json", {}).get("image_token") or "<image>"
     order = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
     token_id = raw.get("image_token_index", raw.get("image_token_id", 32000))
+    if tokenizer is not None and not llava_original.is_original(raw):
+        _check_image_token(token, token_id, tokenizer, config)
     text = sidefiles.text_rule(files, tokenizer, order, image_token=token, image_token_id=token_id)
     contract = Contract(image=image, text=text)
     return llava_original.contract_from(contract, raw, tokenizer) if llava_original.is_original(raw) else contract
@@ -115,6 +119,14 @@ def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
         "vision_feature_select_strategy": "full" if full else "default",
     }  # fmt: skip
     return files | sidefiles.template_files(contract.text.template)
+
+
+def _check_image_token(token: str, token_id: int, tokenizer: Tokenizer, config: VlmConfig) -> None:
+    own = tokenizer.id_of(token)
+    if own != token_id or token_id >= config.decoder.vocab_size:
+        size = config.decoder.vocab_size
+        message = f"config.json says image_token_index {token_id} of {size}; the tokenizer has {token!r} as {own}"
+        raise EyespotError("tokenizer-token", message)
 
 
 def _parts_of(config: VlmConfig) -> tuple[Any, ConnectorConfig]:

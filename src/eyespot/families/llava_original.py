@@ -22,6 +22,12 @@ from eyespot.weights.keymap import KeyMap, Rule
 # model_type: of the decoder that the rest of the flat config describes.
 _DECODERS = {"llava_llama": "llama", "llava": "llama", "llava_mistral": "mistral", "llava_qwen": "qwen2"}
 
+# Width, depth, patch and picture of the towers that the authors' code knows by name.
+_PUBLISHED = {
+    (1024, 24, 14, 336): "openai/clip-vit-large-patch14-336",
+    (1024, 24, 14, 224): "openai/clip-vit-large-patch14",
+}
+
 
 def is_original(raw: Json) -> bool:
     """Whether a config.json is the authors' own."""
@@ -66,8 +72,9 @@ def config_to(config: VlmConfig, context: Context) -> dict[str, Any]:
     if kind is None:
         raise EyespotError("layout-unsupported", f"the authors' LLaVA has no {form.model_type} decoder")
     pad = context.image is not None and context.image.resize == "pad"
+    published = _PUBLISHED.get((tower.hidden_size, tower.num_layers, tower.patch_size, tower.image_size[0]), "")
     return form.write(config.decoder, context) | {
-        "architectures": ["LlavaLlamaForCausalLM"], "model_type": kind, "mm_vision_tower": "",
+        "architectures": ["LlavaLlamaForCausalLM"], "model_type": kind, "mm_vision_tower": published,
         "mm_projector_type": connector.kind, "mm_hidden_size": tower.hidden_size,
         "mm_vision_select_layer": config.select_layers[0],
         "mm_vision_select_feature": "cls_patch" if config.keep_class else "patch",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from eyespot.contracts.contract import Contract
 from eyespot.contracts.shapes import Tensor
@@ -20,6 +21,7 @@ from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
+from eyespot.runtime.log import log
 from eyespot.weights import hub, seal
 from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 
@@ -73,7 +75,7 @@ def load(
         dtype: ``"auto"`` keeps what is stored; else a torch dtype or its name.
         device: where the weights go.
         parts: checkpoints that supply or replace parts: ``{"vision_encoder": path, "connector": …, "decoder": …}``.
-        verify: check every file's sha256 again.
+        verify: check every file's sha256 again, and warn of weights that are not finite.
         layout: the layout to read it as, where its tensor names should not decide.
 
     Raises:
@@ -92,6 +94,8 @@ def load(
         module, opened.tensors, str(opened.folder), dtype=_dtype(dtype), device=device, unexpected=opened.unexpected,
         their_name=opened.family.layouts[opened.layout].keymap(opened.config).their_name,
     )  # fmt: skip
+    if verify:
+        _warn_of_nonfinite(module, str(opened.folder))
     return Loaded(
         module=module.eval(), processor=Processor(contract, tokenizer), contract=contract,
         family=opened.family.name, layout=opened.layout, extra=extra, parts=opened.sources,
@@ -134,7 +138,7 @@ def family_of(raw: Json, where: str = "") -> Family:
         EyespotError: ``unknown-family`` naming the nearest ``model_type``.
     """
     model_type = raw.get("model_type")
-    if model_type not in TABLE:
+    if not isinstance(model_type, str) or model_type not in TABLE:
         message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
         raise EyespotError("unknown-family", message, where=where)
     return importlib.import_module(TABLE[model_type]).FAMILY
@@ -220,8 +224,7 @@ def _put(opened: Checkpoint, name: str, part: Part, replace: bool) -> None:
     field = {"vision_encoder": "vision"}.get(name, name)
     opened.config = opened.config.replace(**{field: part.config})
     if name == "vision_encoder" and (replace or not sidefiles.image_processor(opened.files)):
-        opened.files = {k: v for k, v in opened.files.items() if k != "preprocessor_config.json"}
-        opened.files["preprocessor_config.json"] = sidefiles.image_processor(part.files)
+        opened.files = sidefiles.with_image_processor(opened.files, sidefiles.image_processor(part.files))
     connector, wanted = opened.config.connector, opened.config
     if connector is not None and wanted.vision is not None:
         width = wanted.vision.hidden_size * len(wanted.select_layers)
@@ -270,9 +273,16 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:
     token = contract.text.image_token or "<image>"
+    used = min(tokenizer.vocab_size, opened.config.decoder.vocab_size)
     (token_id,) = tokenizer.add_tokens([token])
-    opened.tensors, opened.config = grow(opened.tensors, opened.config, token_id + 1)
+    opened.tensors, opened.config = grow(opened.tensors, opened.config, used, tokenizer.vocab_size)
     return contract.replace(text=contract.text.replace(image_token=token, image_token_id=token_id))
+
+
+def _warn_of_nonfinite(module: nn.Module, where: str) -> None:
+    bad = [name for name, tensor in module.state_dict().items() if not torch.isfinite(tensor).all()]
+    if bad:
+        log.warning("%s: NaN or infinite weights in %s", where, ", ".join(bad[:8]))
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:

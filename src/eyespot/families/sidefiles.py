@@ -80,6 +80,11 @@ def stop_tokens(files: Files, tokenizer: Tokenizer | None = None) -> tuple[int, 
     return () if own is None else (own,)
 
 
+def one_or_many(ids: tuple[int, ...]) -> int | list[int] | None:
+    """Ids as a config file writes them."""
+    return list(ids) if len(ids) > 1 else ids[0] if ids else None
+
+
 def text_rule(files: Files, tokenizer: Tokenizer | None, order: Sequence[str], **fields: Any) -> TextRule:
     """The rule of a conversation's text."""
     if tokenizer is not None:
@@ -122,6 +127,15 @@ def image_processor(files: Files) -> dict[str, Any]:
     """The image processor's settings, wherever the checkpoint keeps them."""
     nested = files.get("processor_config.json", {}).get("image_processor")
     return dict(nested if isinstance(nested, Mapping) else files.get("preprocessor_config.json", {}))
+
+
+def with_image_processor(files: Files, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The files with another image processor, and no trace of the old one."""
+    files = dict(files)
+    if "processor_config.json" in files:
+        kept = {key: value for key, value in files["processor_config.json"].items() if key != "image_processor"}
+        files["processor_config.json"] = kept
+    return files | {"preprocessor_config.json": dict(settings)}
 
 
 def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:

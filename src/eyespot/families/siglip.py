@@ -10,7 +10,7 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.families import sidefiles
-from eyespot.families.family import Context, Family, Files, Json, Layout
+from eyespot.families.family import Context, Family, Files, Json, Layout, section
 from eyespot.families.towers import (
     SIGLIP_VISION,
     TEXT_RULES,
@@ -30,8 +30,8 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     """Both towers, or the image tower alone (`siglip_vision_model`)."""
     if raw["model_type"] == SIGLIP_VISION.model_type:
         return SIGLIP_VISION.read(raw)
-    vision = SIGLIP_VISION.read(raw.get("vision_config") or {})
-    return DualConfig(vision, read_siglip_text(raw.get("text_config") or {}), **start_of_siglip())
+    vision = SIGLIP_VISION.read(section(raw, "vision_config"))
+    return DualConfig(vision, read_siglip_text(section(raw, "text_config")), **start_of_siglip())
 
 
 def config_to_hf(config: DualConfig | VitConfig, context: Context) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eyespot.errors import EyespotError
-from eyespot.families.family import Json, differences, unsupported
+from eyespot.families.family import Json, check_sizes, differences, unsupported
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.weights.keymap import Reshape, Rule, Split, within
@@ -59,6 +59,7 @@ def vision_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Ru
     return within(rules, theirs, ours)
 
 
+_SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
 _SHARED = {  # theirs: ours
     "hidden_size": "hidden_size", "intermediate_size": "intermediate_size", "num_hidden_layers": "num_layers",
     "num_attention_heads": "num_heads", "layer_norm_eps": "norm_eps",
@@ -87,6 +88,7 @@ class TowerForm:
     def read(self, raw: Json, projection_size: int | None = None) -> VitConfig:
         """Their config as ours."""
         raw = {**self.defaults, **raw}
+        check_sizes(raw, _SIZES, "vision_config.")
         own = {ours: raw[theirs] for theirs, ours in _SHARED.items()} | dict(self.fixed)
         size, patch = _side(raw, "image_size"), _side(raw, "patch_size")
         own |= {"image_size": (size, size), "patch_size": patch, "channels": raw.get("num_channels", 3)}
@@ -131,7 +133,7 @@ SIGLIP_VISION = TowerForm(
 )  # fmt: skip
 FORMS = (CLIP_VISION, SIGLIP_VISION)
 
-_CLIP_TEXT = {
+CLIP_TEXT = {
     "vocab_size": 49408, "hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12,
     "num_attention_heads": 8, "max_position_embeddings": 77, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5,
     "eos_token_id": 49407,
@@ -157,7 +159,8 @@ def form_of(config: VitConfig) -> TowerForm:
 
 def read_clip_text(raw: Json, projection_size: int) -> TextEncoderConfig:
     """CLIP's text tower: causal; pooled at the end token, by CLIP's first rule where that is id 2."""
-    raw = {**_CLIP_TEXT, **raw}
+    raw = {**CLIP_TEXT, **raw}
+    check_sizes(raw, _SIZES, "text_config.")
     eos = raw["eos_token_id"]
     if not isinstance(eos, int):
         raise unsupported("text_config.eos_token_id", eos, "one id")
@@ -177,6 +180,7 @@ def write_clip_text(config: TextEncoderConfig) -> dict[str, Any]:
 def read_siglip_text(raw: Json) -> TextEncoderConfig:
     """SigLIP's text tower: both ways, pooled at the last position, a biased projection."""
     raw = {**_SIGLIP_TEXT, **raw}
+    check_sizes(raw, _SIZES, "text_config.")
     own = {ours: raw[theirs] for theirs, ours in _TEXT_SHARED.items()}
     width = raw["hidden_size"] if raw.get("projection_size") is None else raw["projection_size"]
     own |= {"activation": activation(raw), "causal": False, "pool": "last"}
@@ -217,9 +221,10 @@ def _checked(config: TextEncoderConfig, again: TextEncoderConfig, raw: dict[str,
 def _side(raw: Json, key: str) -> int:
     value = raw[key]
     sides = set(value) if isinstance(value, (list, tuple)) else {value}
-    if len(sides) != 1:
-        raise unsupported(key, value, "a square")
-    return int(sides.pop())
+    side = sides.pop()
+    if sides or not isinstance(side, int) or side < 1:
+        raise unsupported(f"vision_config.{key}", value, "a square of whole pixels")
+    return side
 
 
 def start_of_siglip() -> dict[str, float]:

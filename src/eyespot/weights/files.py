@@ -7,6 +7,7 @@ checkpoints need, go through `torch.load(weights_only=True)`. Names that an inde
 import json
 import os
 import pickle
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,11 @@ def has_weights(folder: Path) -> bool:
     return any((Path(folder) / name).exists() for name in _CANDIDATES)
 
 
+def is_weights(name: str) -> bool:
+    """Whether a file of this name is one that `read_tensors` reads, or a shard of one."""
+    return name in _CANDIDATES or re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", name) is not None
+
+
 def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int = SHARD_BYTES) -> list[Path]:
     """Write tensors to `folder`: one file, or shards of at most `max_shard_bytes` with an index.
 
@@ -90,10 +96,9 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: 
         where = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
         written.append(write_json(folder / f"{STEM}.safetensors.index.json", index))
-    stale = (*folder.glob(f"{STEM}-*-of-*.safetensors"), *(folder / name for name in _CANDIDATES))
-    for path in stale:
-        if path not in written:
-            path.unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if is_weights(path.name) and path not in written:
+            path.unlink()
     return written
 
 
