@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eyespot.data.loader import Loader
 from eyespot.data.mixture import Mixture, open_mixture
-from eyespot.data.sources import open_source
+from eyespot.data.sources import FileSource, open_source
 from eyespot.errors import EyespotError
 
 
@@ -268,6 +268,22 @@ def test_a_worker_that_dies_or_hangs_is_a_clear_error_within_seconds(loader, how
         prints(loader(processor=Broken(how), workers=2, timeout_s=timeout), 30)
     assert time.monotonic() - began < 15
     assert "waiting for rows.jsonl:" in caught.value.where
+
+
+def test_kept_samples_are_read_once_and_change_no_byte(loader, monkeypatch):
+    reads = []
+    read = FileSource.read
+    monkeypatch.setattr(FileSource, "read", lambda self, i: reads.append(i) or read(self, i))
+    rows = [llava(i, answer="y" * (1 + i % 7)) for i in range(7)]
+    plain = prints(loader(rows), 12)
+    reads.clear()
+    kept = loader(rows, keep_bytes=10**6)
+    assert prints(kept, 12) == plain
+    assert len(reads) == 7 < kept.ledger.total.read
+    reads.clear()
+    small = loader(rows, keep_bytes=600)  # a cache that is full keeps what it has
+    assert prints(small, 12) == plain
+    assert 7 < len(reads) < small.ledger.total.read
 
 
 def test_the_wait_for_data_is_measured(loader):

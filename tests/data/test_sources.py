@@ -102,6 +102,14 @@ def test_a_world_is_found_by_its_name_and_split():
     assert source.read(2).id == source.read(2).id != source.read(3).id
 
 
+def test_a_world_can_be_cut_to_its_first_items():
+    assert open_source("world:scenes#12").length == 12
+    assert open_source("world:scenes:train#12").name == "world:scenes:train#12"
+    for wrong in ("world:scenes#0", "world:scenes#many"):
+        with pytest.raises(EyespotError, match="number of items"):
+            open_source(wrong)
+
+
 def test_an_unknown_world_names_the_nearest():
     with pytest.raises(EyespotError, match="did you mean 'scenes'"):
         open_source("world:scene")

@@ -41,24 +41,41 @@ class Outcome:
 
 
 class Reader:
-    """Row → sample; everything that a background process needs, and no model."""
+    """Row → sample; everything that a background process needs, and no model.
 
-    def __init__(self, sources: tuple[Source, ...], processor: Any, options: Mapping[str, Any]) -> None:
+    Samples of finite sources may be kept, so that later epochs cost nothing to read.
+    """
+
+    def __init__(
+        self, sources: tuple[Source, ...], processor: Any, options: Mapping[str, Any], keep_bytes: int = 0
+    ) -> None:
         self.sources = sources
         self.processor = processor
         self.options = dict(options)
+        self._room = keep_bytes
+        self._kept: dict[tuple[int, int], Encoded] = {}
 
     def __call__(self, pick: Pick) -> Outcome:
         """Read and encode one row; its own faults are part of the outcome, other errors propagate."""
         source = self.sources[pick.source]
         try:
-            sample = encode_row(source, pick.row, self.processor, self.options)
+            sample = self._kept.get((pick.source, pick.row))
+            if sample is None:
+                sample = encode_row(source, pick.row, self.processor, self.options)
+                self._keep(pick, sample)
             return Outcome(pick, sample.sample_id, sample)
         except EyespotError as error:
             return Outcome(pick, source.id_of(pick.row), error=error)
         except Exception as error:
             error.add_note(f"while reading {source.where(pick.row)}")
             raise
+
+
+    def _keep(self, pick: Pick, sample: Encoded) -> None:
+        size = sample.input_ids.nbytes + sample.loss_weight.nbytes + sum(m.patches.nbytes for m in sample.media)
+        if self.sources[pick.source].length is not None and size <= self._room:
+            self._room -= size
+            self._kept[pick.source, pick.row] = sample
 
 
 def encode_row(source: Source, row: int, processor: Any, options: Mapping[str, Any]) -> Encoded:
@@ -96,6 +113,7 @@ class Loader:
         max_dropped: largest share of rows that may be lost.
         options: further arguments of `encode_example`.
         timeout_s: how long a row may take in a background process.
+        keep_bytes: memory for encoded samples of finite sources, in each process that reads; 0 keeps none.
 
     Attributes:
         data_wait: seconds that the caller has waited for batches so far.
@@ -114,12 +132,13 @@ class Loader:
         max_dropped: float | int = 0.01,
         options: Mapping[str, Any] | None = None,
         timeout_s: float | int = 300.0,
+        keep_bytes: int = 0,
     ) -> None:
         self.mixture = mixture
         self.ledger = ledger if ledger is not None else Ledger({s.name: s.length for s in mixture.sources})
         self.max_dropped = max_dropped
         self.data_wait = 0.0
-        self._reader = Reader(mixture.sources, processor, {**(options or {}), "max_length": max_length})
+        self._reader = Reader(mixture.sources, processor, {**(options or {}), "max_length": max_length}, keep_bytes)
         self._packer = Packer(batch_tokens, max_patches)
         self._workers, self._timeout = workers, timeout_s
         self._stream: Iterator[Outcome] | None = None

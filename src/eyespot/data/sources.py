@@ -135,12 +135,12 @@ class RowSource(Source):
 
 
 class WorldSource(Source):
-    """A split of a world, endless. Its seed is the run's, so that two runs with one seed see the same scenes."""
+    """A split of a world, endless or its first `length` items. The seed is the run's: one seed, the same scenes."""
 
-    def __init__(self, world: World, split: str, seed: int) -> None:
+    def __init__(self, world: World, split: str, seed: int, length: int | None = None) -> None:
         self.world, self.split, self.seed = world, split, seed
-        self.name = f"world:{world.name}:{split}"
-        self.format, self.length, self.root = "world", None, None
+        self.name = f"world:{world.name}:{split}" + (f"#{length}" if length else "")
+        self.format, self.length, self.root = "world", length, None
         self.data_hash = _hash([self.name, seed, world])
 
     def read(self, index: int) -> Example:
@@ -154,7 +154,7 @@ def open_source(
     """A source from what a user names.
 
     Args:
-        spec: path of a .json or .jsonl file, ``world:NAME[:SPLIT]``, a world, a sequence or finite iterable of rows
+        spec: path of a .json or .jsonl file, ``world:NAME[:SPLIT][#ITEMS]``, a world, a sequence or finite iterable of rows
             or `Example`s, a callable that gives one of these, or a `Source`.
         image_root: folder of the pictures that rows name; None: the data file's own folder (for rows in memory, the
             current one).
@@ -170,7 +170,8 @@ def open_source(
         return spec
     if isinstance(spec, str) and spec.startswith("world:"):
         world, _, split = spec.removeprefix("world:").partition(":")
-        return WorldSource(find_world(world), split or "train", seed)
+        world, split, length = *(part.partition("#")[0] for part in (world, split)), spec.partition("#")[2]
+        return WorldSource(find_world(world), split or "train", seed, _length(length, spec))
     if isinstance(spec, (str, Path)):
         return FileSource(index_rows(Path(spec), limits), root)
     if isinstance(spec, World):
@@ -180,6 +181,15 @@ def open_source(
     if isinstance(spec, Iterable) and not isinstance(spec, Mapping):
         return RowSource(spec if hasattr(spec, "__getitem__") else list(spec), root, name)  # type: ignore[arg-type]
     raise EyespotError("argument", f"a source is a path, world:NAME, a world or rows, not {type(spec).__name__}")
+
+
+def _length(text: str, spec: str) -> int | None:
+    """How many items of a world are taken; endless where nothing is said."""
+    if not text:
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise EyespotError("argument", f"expected a number of items after #, got {text!r}", where=spec)
+    return int(text)
 
 
 def _format_of(name: str, length: int, read: Callable[[int], Any]) -> str:

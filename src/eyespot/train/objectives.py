@@ -97,6 +97,7 @@ def _token_batches(config: RunConfig, stage: Stage, loaded: Any, seed: int) -> L
         max_length=min(stage.max_length, stage.batch_tokens),
         workers=config.workers,
         max_dropped=config.max_dropped,
+        keep_bytes=int(config.cache_gib * 2**30),
     )
 
 

@@ -125,6 +125,7 @@ class RunConfig(Config):
         precision: ``bfloat16`` computes under autocast with float32 masters; ``auto``: where the hardware has it.
         device: ``auto``, ``cpu``, ``cuda``, ….
         workers: processes that prepare data; 0 does it in this one. The order of samples does not depend on it.
+        cache_gib: memory for encoded samples of finite sources, so that later epochs need no reading; in each worker.
         keep: checkpoints kept within a stage (those at a stage's end are always kept).
         audit: batches that the gradient audit may look at before step 1; 0 leaves it out.
         layout: of the final model; None: the one it came in.
@@ -146,6 +147,7 @@ class RunConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     workers: int = 0
+    cache_gib: float = 0.0
     keep: int = 2
     audit: int = 8
     layout: str | None = None
