@@ -371,7 +371,7 @@ def test_a_huge_size_is_refused_from_the_header(kind: str) -> None:
     started = time.perf_counter()
     error = refusal(data, name="bomb")
     assert (error.code, error.where) == ("media-too-large", "bomb")
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 2
 
 
 def test_libwebp_is_not_asked_before_the_size_is_known(monkeypatch) -> None:
@@ -409,7 +409,7 @@ def test_a_compressed_metadata_bomb_is_not_expanded() -> None:
     started = time.perf_counter()
     with pytest.raises(EyespotError):
         decode_image(png(4, 4, extra=chunk))
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 2
 
 
 # Broken, truncated, foreign

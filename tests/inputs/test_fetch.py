@@ -81,7 +81,7 @@ def test_only_regular_files_are_read_and_nothing_hangs(tree, path: str) -> None:
     started = time.perf_counter()
     error = refusal(tree / path)
     assert error.code == "media-refused"
-    assert time.perf_counter() - started < 0.5
+    assert time.perf_counter() - started < 2
 
 
 def test_a_file_over_the_limit_is_refused_unread(tree) -> None:
@@ -430,12 +430,12 @@ def test_a_stated_length_over_the_limit_is_refused_before_reading(web) -> None:
         handler.send_response(200)
         handler.send_header("Content-Length", str(1 << 40))
         handler.end_headers()
-        time.sleep(3)
+        time.sleep(5)
 
     web.paths["/a.png"] = behaviour
     started = time.perf_counter()
     assert refusal(web.url("/a.png"), allow_private=True).code == "media-too-large"
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 2.5
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -497,14 +497,14 @@ def test_dripping_bytes_do_not_outlast_the_deadline(where: str) -> None:
     listener.close()
     assert error.code == "media-fetch"
     assert "0.3 s" in error.message
-    assert 0.25 < time.perf_counter() - started < 1.3
+    assert 0.25 < time.perf_counter() - started < 3
 
 
 def test_a_look_up_that_hangs_ends_at_the_deadline(monkeypatch) -> None:
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: time.sleep(1.5) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_a, **_k: time.sleep(4) or [])
     started = time.perf_counter()
     assert refusal("http://slow.example/a.png", limits=LIMITS.replace(fetch_timeout_s=0.2)).code == "media-fetch"
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 2.5
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
 """Every size limit in one table, so that "how much may a stranger's file cost me?" has one answer.
 
-Not a configuration of the model: no limit changes what a picture within it becomes. Pass `limits=` down with
-``LIMITS.replace(max_pixels=…)``; nothing reads a global that a caller cannot override. The defaults refuse what no
-honest picture or row needs, and are compared with those of known servers in docs/limits.md.
+Not a configuration of the model: no limit changes what a picture within it becomes. Functions take ``limits=``, and
+``LIMITS.replace(max_pixels=…)`` makes another table; nothing reads a global that a caller cannot override.
 """
 
 from dataclasses import dataclass
