@@ -54,7 +54,7 @@ class Model:
     def chat(
         self,
         text_or_messages: Any,
-        images: Sequence[Any] = (),
+        images: Any = (),
         max_new_tokens: int = 256,
         temperature: float = 0,
         seed: int | None = None,
@@ -65,7 +65,8 @@ class Model:
 
         Args:
             text_or_messages: a string, or messages `[{"role", "content"}]` with content a string or parts.
-            images: pictures for a plain string (they go before it) or for parts `{"type": "image"}` without data.
+            images: pictures, or one, for a plain string (they go before it) or for parts `{"type": "image"}` that hold
+                none.
             max_new_tokens: the answer ends there with finish_reason ``length``.
             temperature: 0 is greedy; only the end tokens of a checkpoint's generation config are used.
             seed: makes a draw repeatable.
@@ -84,7 +85,7 @@ class Model:
     def stream(
         self,
         text_or_messages: Any,
-        images: Sequence[Any] = (),
+        images: Any = (),
         max_new_tokens: int = 256,
         temperature: float = 0,
         seed: int | None = None,
@@ -110,7 +111,7 @@ class Model:
         ]
 
     @torch.inference_mode()
-    def trace(self, messages: Any, images: Sequence[Any] = (), add_generation_prompt: bool = False) -> Trace:
+    def trace(self, messages: Any, images: Any = (), add_generation_prompt: bool = False) -> Trace:
         """Logits of every position of one conversation."""
         module = self._vlm("trace")
         encoded = self.processor.encode(read_messages(messages, images), add_generation_prompt=add_generation_prompt)
@@ -149,7 +150,7 @@ class Model:
     def _text_ids(self, texts: list[str]) -> Int[Tensor, "B l"]:
         return torch.as_tensor(self.processor.encode_texts(texts), device=self.device)
 
-    def _prompt(self, text_or_messages: Any, images: Sequence[Any], tools: Any, template: str | None) -> Batch:
+    def _prompt(self, text_or_messages: Any, images: Any, tools: Any, template: str | None) -> Batch:
         self._vlm("chat")
         messages = read_messages(text_or_messages, images)
         encoded = self.processor.encode(messages, add_generation_prompt=True, tools=tools, template=template)

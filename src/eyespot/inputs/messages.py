@@ -5,6 +5,7 @@ inputs/decode for it. What a caller wrote as text stays text, whatever it spells
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _place(messages: list[Message], given: list, written: Sequence) -> tuple[Mes
         empty = isinstance(part, MediaRef) and part.source is None
         return MediaRef(part.kind, next(rest), part.options) if empty else part  # type: ignore[union-attr]
 
-    return tuple(_with_parts(m, tuple(map(fill, m.parts))) for m in messages)
+    return tuple(replace(m, parts=tuple(map(fill, m.parts))) if m.parts else m for m in messages)
 
 
 def _place_before_first_string(messages: list[Message], given: list, written: Sequence) -> tuple[Message, ...]:
@@ -82,14 +83,8 @@ def _place_before_first_string(messages: list[Message], given: list, written: Se
     if first is None or not (isinstance(written[first], Mapping) and isinstance(written[first]["content"], str)):
         raise EyespotError("media-count", f"no image part in the messages, {len(given)} images given")
     pictures = tuple(MediaRef("image", image) for image in given)
-    messages[first] = _with_parts(messages[first], pictures + messages[first].parts)
+    messages[first] = replace(messages[first], parts=pictures + messages[first].parts)
     return tuple(messages)
-
-
-def _with_parts(message: Message, parts: tuple[Part, ...]) -> Message:
-    if parts == message.parts:
-        return message
-    return Message(message.role, parts, message.name, message.tool_calls, message.tool_call_id, message.weight)
 
 
 def _read_message(message: Any, where: str) -> Message:

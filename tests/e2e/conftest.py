@@ -1,0 +1,83 @@
+"""What every end-to-end test has: a tiny checkpoint in a published layout, pictures, rows, and the command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from eyespot.cli.app import main
+
+from .checkpoints import llava, save
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    """What is remembered between loads is remembered in a folder of this test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory):
+    """A LLaVA with random weights in Hugging Face's layout (`model`), a picture and rows about it."""
+    folder = tmp_path_factory.mktemp("home")
+    save(llava(), folder / "model")
+    Image.fromarray(pixels()).save(folder / "star.png")
+    write_rows(folder / "rows.json", [row(i) for i in range(8)])
+    return folder
+
+
+@pytest.fixture
+def command(capsys):
+    """Run the command line in this process: exit code, stdout, stderr."""
+
+    def run(*words):
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return run
+
+
+@pytest.fixture
+def process(cache):
+    """Run the command line as a user does, in a process of its own."""
+
+    def start(*words, **options):
+        environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
+        line = [sys.executable, "-m", "eyespot", *map(str, words)]
+        return subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, **options
+        )
+
+    return start
+
+
+def pixels(height=40, width=60):
+    """Smooth colours, so that every spelling of the picture must give the same bytes."""
+    y, x = np.mgrid[:height, :width]
+    return np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8)
+
+
+def row(number=0, **changes):
+    """A LLaVA row about `star.png`."""
+    turns = [
+        {"from": "human", "value": "<image>\nWhat color is the star?"},
+        {"from": "gpt", "value": ("red", "It is red.")[number % 2]},
+    ]
+    return {"id": f"row-{number}", "image": "star.png", "conversations": turns, **changes}
+
+
+def write_rows(path, rows):
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return path
