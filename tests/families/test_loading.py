@@ -133,7 +133,7 @@ def test_a_model_is_in_evaluation_mode_and_on_real_memory(folder):
     assert not any(p.is_meta for p in module.parameters())
 
 
-# ------------------------------------------------------------------------------------------------------------------ parts
+# ---------------------------------------------------------------------------------------------------------------- parts
 
 
 @pytest.fixture

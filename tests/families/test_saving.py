@@ -29,7 +29,8 @@ def config_of(folder) -> dict:
 def test_a_checkpoint_is_self_contained_and_sealed(model, tmp_path):
     families.save(model, tmp_path / "out", card="# A card")
     assert set(content(tmp_path / "out")) == {
-        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json", "processor_config.json",
+        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
+        "processor_config.json",
         "chat_template.jinja", "tokenizer.json", "tokenizer_config.json", "README.md", "eyespot.json",
     }  # fmt: skip
     assert seal.check(tmp_path / "out")

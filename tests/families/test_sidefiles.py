@@ -53,7 +53,7 @@ def test_the_nested_file_of_v5_comes_before_the_flat_one():
     ({"do_center_crop": False, "size": {"shortest_edge": 28}}, "do_center_crop"),
     ({"size": {"longest_edge": 28}, "do_center_crop": False}, "size"),
     ({"size": {"height": 28, "width": 28}, "crop_size": 14}, "crop_size"),
-    ({"image_processor_type": "LlavaImageProcessor", "do_pad": True, "size": {"shortest_edge": 28}, "crop_size": 14}, "do_pad"),
+    ({"image_processor_type": "LlavaImageProcessor", "do_pad": True, "size": 28, "crop_size": 14}, "do_pad"),
 ])  # fmt: skip
 def test_what_cannot_be_followed_is_refused_by_name(settings, key):
     with pytest.raises(EyespotError, match=key) as caught:
@@ -62,7 +62,8 @@ def test_what_cannot_be_followed_is_refused_by_name(settings, key):
 
 
 @pytest.mark.parametrize("made", [
-    rule(), rule(SIGLIP), rule(size=30, crop_size=28), rule(do_rescale=False, do_normalize=False, size=28, crop_size=28),
+    rule(), rule(SIGLIP), rule(size=30, crop_size=28),
+    rule(do_rescale=False, do_normalize=False, size=28, crop_size=28),
     rule(image_processor_type="LlavaImageProcessor", do_pad=True, size=28, crop_size=28),
     rule(SIGLIP, size={"height": 28, "width": 42}, image_mean=[0.1, 0.2, 0.3]),
     rule(do_resize=False, size=28, crop_size=28),

@@ -106,7 +106,8 @@ ONE = '"a": {"dtype": "F32", "shape": [%s], "data_offsets": [%s]}'
 @pytest.mark.parametrize("content", [
     b"", b"abc", b"garbage" * 20, struct.pack("<Q", 99_000_000) + b"{}", header("[]"), header("{"), header("not json"),
     header("{" + ONE % ("1", "0, 4") + "}"),  # bytes that belong to nothing
-    header("{" + ONE % ("-1", "0, 8") + "}"), header("{" + ONE % ("2", "8, 0") + "}"), header("{" + ONE % ("2", "0, 99") + "}"),
+    header("{" + ONE % ("-1", "0, 8") + "}"), header("{" + ONE % ("2", "8, 0") + "}"),
+    header("{" + ONE % ("2", "0, 99") + "}"),
     header("{" + ONE % ("4294967296, 4294967296, 4294967296", "0, 8") + "}"),
     header("{" + ONE % ("1", "0, 4") + ", " + (ONE % ("1", "2, 6")).replace('"a"', '"b"') + "}"),
 ])  # fmt: skip
