@@ -43,7 +43,7 @@ def train(
     from eyespot.train import loop, run
 
     config = run.read_overrides(find_recipe(recipe)(), pairs or ())
-    command = shlex.join(["eyespot", *sys.argv[1:]])
+    command = shlex.join(["eyespot", "train", recipe, *(pairs or ()), *(("--resume", resume) if resume else ())])
     with TrainingProgress(quiet=as_json) as progress:
         for event in loop.train(config, resume=resume == "auto", command=command):
             progress.show(event)

@@ -1,0 +1,1 @@
+"""Bytes and messages → `Encoded`: fetch, decode, resize, patches, chat, tokenizer. Pure, picklable, no model."""

@@ -1,0 +1,1 @@
+"""The machine: device and number type, processes, log, and every size limit."""
