@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,12 +56,16 @@ def no_waiting_for_the_disk(monkeypatch):
     monkeypatch.setattr(checkpoint.os, "fsync", lambda handle: None)
 
 
+def base(out: Path) -> RunConfig:
+    """Two stages of three steps."""
+    _model()  # made before any run: what it draws must not be part of the first one
+    return RunConfig(model=model, data=(rows(),), out=str(out), stages=(ALIGN, FINETUNE), precision="float32")
+
+
 @pytest.fixture
 def config(tmp_path) -> RunConfig:
-    """Two stages of three steps."""
-    return RunConfig(
-        model=model, data=(rows(),), out=str(tmp_path / "run"), stages=(ALIGN, FINETUNE), precision="float32"
-    )
+    """`base` in a folder of its own."""
+    return base(tmp_path / "run")
 
 
 @pytest.fixture

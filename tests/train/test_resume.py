@@ -16,7 +16,7 @@ from eyespot.train.events import RunDone, Saved, StageDone, StepDone
 from eyespot.train.loop import train
 from eyespot.train.preflight import digests
 
-from .conftest import ALIGN, FINETUNE, model, rows
+from .conftest import ALIGN, FINETUNE, base, model, rows
 
 
 def leave_after(config, stage, step, **options):
@@ -43,43 +43,53 @@ def outcome(config):
 STOPS = [("align", 1), ("align", 3), ("finetune", 2), ("finetune", 3)]
 
 
-@pytest.fixture
-def saving(config):
-    return config.replace(save_every=1, evaluator=evaluator, eval_every=2)
-
-
 def evaluator(loaded, *, stage, step, out):
     return float(loaded.module.connector.layers[0].weight.sum())
 
 
+def saving_into(out):
+    return base(out).replace(save_every=1, evaluator=evaluator, eval_every=2)
+
+
+@pytest.fixture
+def saving(tmp_path):
+    """A run that saves after every step."""
+    return saving_into(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """What that run leaves when nothing stops it."""
+    config = saving_into(tmp_path_factory.mktemp("straight") / "run")
+    list(train(config))
+    return outcome(config)
+
+
 @pytest.mark.parametrize(("stage", "step"), STOPS)
-def test_a_run_stopped_and_resumed_is_the_run_that_was_not(saving, events, tmp_path, stage, step):
-    events(saving)
-    second = saving.replace(out=str(tmp_path / "b"))
-    leave_after(second, stage, step)
+def test_a_run_stopped_and_resumed_is_the_run_that_was_not(saving, events, straight, stage, step):
+    leave_after(saving, stage, step)
     torch.rand(11)  # another process has another random state
-    found = events(second, resume=True)
+    found = events(saving, resume=True)
     done = [(e.stage, e.step) for e in found if isinstance(e, StepDone)]
     assert (stage, step) not in done
     assert len(done) == 6 - (step + (3 if stage == "finetune" else 0))
-    assert outcome(second) == outcome(saving)
+    assert outcome(saving) == straight
 
 
-def test_steps_after_the_checkpoint_are_done_again_and_logged_once(saving, events, tmp_path):
-    events(saving.replace(save_every=2))
-    second = saving.replace(out=str(tmp_path / "b"), save_every=2)
-    run = train(second)
+def test_steps_after_the_checkpoint_are_done_again_and_logged_once(saving, events, straight):
+    saving = saving.replace(save_every=2)
+    run = train(saving)
     next(e for e in run if isinstance(e, StepDone) and e.step == 3)
     run.close()
-    assert len(Path(second.out, "log.jsonl").read_text().splitlines()) == 3
-    found = events(second, resume=True)
+    assert len(Path(saving.out, "log.jsonl").read_text().splitlines()) == 3
+    found = events(saving, resume=True)
     assert next(e for e in found if isinstance(e, StepDone)).step == 3
-    assert outcome(second) == outcome(saving)
+    assert outcome(saving) == straight
 
 
-@pytest.mark.parametrize("change", [{"optimizer": "muon"}, {"accumulation": 2}, {"schedule": "wsd"}])
-def test_other_optimisers_and_schedules_go_on_too(saving, events, tmp_path, change):
-    saving = saving.replace(stages=(FINETUNE.replace(**change),))
+def test_other_optimisers_and_schedules_go_on_too(saving, events, tmp_path):
+    stage = FINETUNE.replace(optimizer="muon", accumulation=2, schedule="wsd")
+    saving = saving.replace(stages=(stage,))
     events(saving)
     second = saving.replace(out=str(tmp_path / "b"))
     leave_after(second, "finetune", 2)
@@ -107,37 +117,33 @@ def test_a_pipeline_with_models_of_its_own_goes_on_from_any_stage(config, events
     aside = encoder.replace(name="aside")
     config = config.replace(save_every=1, stages=(encoder, align, aside, FINETUNE.replace(steps=2)))
     events(config)
-    for stage, step in (("encoder", 1), ("encoder", 2), ("align", 1), ("align", 2), ("aside", 1), ("aside", 2)):
+    for stage, step in (("encoder", 2), ("align", 1), ("aside", 1)):
         second = config.replace(out=str(tmp_path / f"{stage}{step}"))
         leave_after(second, stage, step)
         events(second, resume=True)
         assert outcome(second) == outcome(config), (stage, step)
 
 
-def test_resume_takes_the_older_checkpoint_where_the_newest_is_damaged(saving, events, tmp_path, caplog):
-    events(saving)
-    second = saving.replace(out=str(tmp_path / "b"))
-    leave_after(second, "finetune", 2)
-    newest = checkpoint.newest(Path(second.out, "checkpoints"))
+def test_resume_takes_the_older_checkpoint_where_the_newest_is_damaged(saving, events, straight, caplog):
+    leave_after(saving, "finetune", 2)
+    newest = checkpoint.newest(Path(saving.out, "checkpoints"))
     with (newest / "training.pt").open("r+b") as file:
         file.seek(200)
         file.write(b"\xff\xff\xff\xff")
-    found = events(second, resume=True)
+    found = events(saving, resume=True)
     assert next(e for e in found if isinstance(e, StepDone)).step == 2
     assert newest.name in caplog.text
-    assert outcome(second) == outcome(saving)
+    assert outcome(saving) == straight
 
 
-def test_a_failure_while_the_final_model_is_written_is_made_good_by_resume(saving, events, tmp_path, monkeypatch):
-    events(saving)
-    second = saving.replace(out=str(tmp_path / "b"))
+def test_a_failure_while_the_final_model_is_written_is_made_good_by_resume(saving, events, straight, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(finish, "draw", lambda rows: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            events(second)
-    found = events(second, resume=True)
+            events(saving)
+    found = events(saving, resume=True)
     assert [type(e) for e in found] == [RunDone]
-    assert outcome(second) == outcome(saving)
+    assert outcome(saving) == straight
 
 
 def test_resuming_a_finished_run_changes_nothing(config, events):
@@ -182,9 +188,7 @@ def test_a_checkpoint_is_a_model_that_can_be_loaded(saving):
     assert loaded.processor.tokenizer.id_of("<image>") == loaded.contract.text.image_token_id
 
 
-def test_a_failing_save_leaves_the_older_checkpoint(saving, events, tmp_path, monkeypatch):
-    events(saving)
-    second = saving.replace(out=str(tmp_path / "b"))
+def test_a_failing_save_leaves_the_older_checkpoint(saving, events, straight, monkeypatch):
     real, calls = torch.save, []
 
     def full(*args, **kwargs):
@@ -196,23 +200,21 @@ def test_a_failing_save_leaves_the_older_checkpoint(saving, events, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         with pytest.raises(OSError, match="no space"):
-            events(second)
-    assert sorted(p.name for p in Path(second.out, "checkpoints").iterdir()) == [
+            events(saving)
+    assert sorted(p.name for p in Path(saving.out, "checkpoints").iterdir()) == [
         "00-align-00000001",
         "00-align-00000002",
     ]
-    events(second, resume=True)
-    assert outcome(second) == outcome(saving)
+    events(saving, resume=True)
+    assert outcome(saving) == straight
 
 
-def test_sigterm_saves_at_the_next_step_and_then_ends_as_asked(config, events, tmp_path):
-    events(config)
-    second = config.replace(out=str(tmp_path / "b"))
+def test_sigterm_saves_at_the_next_step_and_then_ends_as_asked(config, events, straight):
     handled = []
     before = signal.signal(signal.SIGTERM, lambda *_: handled.append(1))
     try:
         found = []
-        for event in train(second):
+        for event in train(config):
             found.append(event)
             if isinstance(event, StepDone) and event.step == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -221,16 +223,13 @@ def test_sigterm_saves_at_the_next_step_and_then_ends_as_asked(config, events, t
         signal.signal(signal.SIGTERM, before)
     assert isinstance(found[-1], Saved)
     assert not [e for e in found if isinstance(e, StageDone)]
-    events(second, resume=True)
-    assert digests(families.load(Path(second.out, "model")).module) == digests(
-        families.load(Path(config.out, "model")).module
-    )
+    events(config, resume=True)
+    assert outcome(config)[:2] == straight[:2]
 
 
-def test_a_run_can_be_moved_and_resumed_elsewhere(saving, events, tmp_path):
-    events(saving)
-    leave_after(saving.replace(out=str(tmp_path / "b")), "align", 2)
-    shutil.move(tmp_path / "b", tmp_path / "c")
-    third = saving.replace(out=str(tmp_path / "c"))
-    events(third, resume=True)
-    assert outcome(third) == outcome(saving)
+def test_a_run_can_be_moved_and_resumed_elsewhere(saving, events, tmp_path, straight):
+    leave_after(saving, "align", 2)
+    shutil.move(saving.out, tmp_path / "c")
+    moved = saving.replace(out=str(tmp_path / "c"))
+    events(moved, resume=True)
+    assert outcome(moved) == straight

@@ -80,6 +80,6 @@ def model() -> Loaded:
 
 
 def vocabulary() -> Tokenizer:
-    """Every word that a few hundred scenes are told with."""
-    told = (m.text for example in islice(Scenes(SMALL).text_examples(), 300) for m in example.messages)
+    """Every word that a hundred scenes are told with."""
+    told = (m.text for example in islice(Scenes(SMALL).text_examples(), 100) for m in example.messages)
     return words(told, SPECIALS, eos_token="<end>", pad_token="<pad>")
