@@ -78,8 +78,9 @@ class Model:
         """
         prompt = self._prompt(text_or_messages, images, tools, template)
         sampling = _sampling(max_new_tokens, temperature, seed)
-        ids = list(decode(self._vlm("chat"), prompt, self._stops(), max_new_tokens, sampling))
-        reason = "length" if len(ids) == max_new_tokens else "stop"
+        room = min(max_new_tokens, self._room(prompt.segments.tokens))
+        ids = list(decode(self._vlm("chat"), prompt, self._stops(), room, sampling))
+        reason = "length" if len(ids) == room else "stop"
         return Reply(self._text(ids), reason, Usage(prompt.segments.tokens, len(ids)))
 
     def stream(
@@ -95,7 +96,8 @@ class Model:
         """As `chat`, giving the text piece by piece; the pieces joined are the reply's text."""
         prompt = self._prompt(text_or_messages, images, tools, template)
         sampling = _sampling(max_new_tokens, temperature, seed)
-        return self._pieces(decode(self._vlm("stream"), prompt, self._stops(), max_new_tokens, sampling))
+        room = min(max_new_tokens, self._room(prompt.segments.tokens))
+        return self._pieces(decode(self._vlm("stream"), prompt, self._stops(), room, sampling))
 
     def generate(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int = 32) -> list[Reply]:
         """Greedy answers to many conversations in packed batches (the `Generator` protocol)."""
@@ -104,7 +106,8 @@ class Model:
             self.processor.encode(messages, sample_id=str(i), add_generation_prompt=True)
             for i, messages in enumerate(prompts)
         ]
-        answers = answer_packed(module, encoded, self._stops(), max_new_tokens)
+        room = min([max_new_tokens, *(self._room(len(e.input_ids)) for e in encoded)])
+        answers = answer_packed(module, encoded, self._stops(), room)
         return [
             Reply(self._text(ids), "stop" if stopped else "length", Usage(len(e.input_ids), len(ids)))
             for e, (ids, stopped) in zip(encoded, answers, strict=True)
@@ -155,6 +158,17 @@ class Model:
         messages = read_messages(text_or_messages, images)
         encoded = self.processor.encode(messages, add_generation_prompt=True, tools=tools, template=template)
         return pack([encoded]).to(self.device)
+
+    def _room(self, tokens: int) -> int:
+        """How many tokens may follow a prompt: beyond the positions that the model knows it only babbles."""
+        decoder = self._vlm("chat").config.decoder
+        stretched = decoder.rope.factor if decoder.rope.type == "linear" else 1.0
+        limit = int(decoder.max_position_embeddings * stretched)
+        if tokens >= limit:
+            message = f"the conversation has {tokens:,} tokens, the model takes fewer than {limit:,}"
+            remedy = "Shorten the text, or use fewer pictures."
+            raise EyespotError("too-long", message, where="messages", remedy=remedy)
+        return limit - tokens
 
     def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
         """Text as it grows; a character whose bytes are not all there yet waits."""
