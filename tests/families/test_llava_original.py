@@ -145,6 +145,9 @@ def test_an_adapter_alone_takes_its_decoder_from_elsewhere(original, tmp_path):
     torch.save({k: v for k, v in tensors.items() if "mm_projector" in k}, adapter / "mm_projector.bin")
     (adapter / "config.json").write_text((original / "config.json").read_text())
     families.save(families.load(original), tmp_path / "whole", layout="hf")
+    with pytest.raises(EyespotError, match="no decoder") as caught:
+        families.load(adapter)
+    assert "parts=" in caught.value.remedy
     model = families.load(adapter, parts={"decoder": tmp_path / "whole"})
     assert equal(model.module.connector, families.load(original).module.connector)
     assert equal(model.module.decoder, families.load(tmp_path / "whole").module.decoder)

@@ -10,6 +10,7 @@ from tests.families.makers import equal, family_named, llava, loaded, text_model
 
 from eyespot import families
 from eyespot.errors import EyespotError
+from eyespot.families import loading
 
 
 @pytest.fixture
@@ -59,6 +60,16 @@ def test_a_config_without_a_usable_model_type_is_an_unknown_family(folder, raw):
     (folder / "config.json").write_text(raw)
     (folder / "eyespot.json").unlink()
     assert code(lambda: families.load(folder)) == "unknown-family"
+
+
+def test_another_package_can_bring_a_family(folder, monkeypatch):
+    class Found:
+        def load(self):
+            return type("module", (), {"FAMILY": family_named("llava")})
+
+    monkeypatch.setattr(loading, "entry_points", lambda group, name: [Found()] if name == "mine" else [])
+    rewrite(folder, model_type="mine")
+    assert families.load(folder).family == "llava"
 
 
 def test_a_folder_without_config_or_weights_is_said(folder, tmp_path):

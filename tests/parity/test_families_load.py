@@ -1,4 +1,4 @@
-"""Checkpoints of `transformers`: we read the same tensors, they read what we write, and no key is missing or left over."""
+"""Checkpoints of `transformers`: we read the same tensors, they read what we write, no key is missing or left over."""
 
 import json
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 import transformers as hf
 from safetensors.torch import load_file
+from tests.parity.references import contrastive, llava, llava_processor, text_config, tokenizer, vision_config
 
 import eyespot
 from eyespot import families
-from tests.parity.references import contrastive, llava, llava_processor, text_config, tokenizer, vision_config
 
 pytestmark = pytest.mark.parity
 
@@ -136,7 +136,13 @@ def test_processor_files_written_anew_mean_the_same_to_them(tmp_path, pad):
     keys = ("size", "crop_size", "resample", "image_mean", "image_std", "rescale_factor", "do_resize", "do_center_crop",
             "do_rescale", "do_normalize", "do_pad", "do_convert_rgb")  # fmt: skip
     assert {k: new.get(k) for k in keys if k in old} == {k: old[k] for k in keys if k in old}
-    for name in ("patch_size", "vision_feature_select_strategy", "num_additional_image_tokens", "chat_template", "image_token"):
+    for name in (
+        "patch_size",
+        "vision_feature_select_strategy",
+        "num_additional_image_tokens",
+        "chat_template",
+        "image_token",
+    ):
         assert getattr(ours, name) == getattr(theirs, name), name
     text = "What is in the picture? <image>"
     assert ours.tokenizer(text).input_ids == theirs.tokenizer(text).input_ids
@@ -153,5 +159,7 @@ def test_a_model_composed_from_their_parts_is_a_llava_to_them(tmp_path, kind, vi
     again, info = hf.LlavaForConditionalGeneration.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert again.config.image_token_index == model.contract.text.image_token_id
-    assert torch.equal(again.state_dict()["model.multi_modal_projector.linear_2.weight"], model.module.connector.layers[1].weight)
+    assert torch.equal(
+        again.state_dict()["model.multi_modal_projector.linear_2.weight"], model.module.connector.layers[1].weight
+    )
     assert eyespot.load(tmp_path / "out").contract == model.contract

@@ -99,7 +99,7 @@ class Export:
             generation["eos_token_id"] = sidefiles.one_or_many(context.stops)
         return generation
 
-    def _processor_files(self, files: Mapping[str, Any]) -> dict[str, Any]:
+    def _processor_files(self, files: dict[str, Any]) -> dict[str, Any]:
         """Processor files and template."""
         if self.family is eyespot_native.FAMILY:
             return {}

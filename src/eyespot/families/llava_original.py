@@ -36,10 +36,14 @@ def is_original(raw: Json) -> bool:
 
 
 def absent(raw: Json, names: Collection[str]) -> dict[str, str]:
-    """The tower is named; its weights are held only where it was tuned, its config only where eyespot wrote it."""
-    if not is_original(raw) or raw.get("vision_config"):
+    """The tower is named; its weights are held only where it was tuned, its config only where eyespot wrote it.
+
+    A folder with the projector alone (`mm_projector.bin`) lacks the decoder as well, and does not say which.
+    """
+    if not is_original(raw):
         return {}
-    return {"vision_encoder": raw.get("mm_vision_tower") or ""}
+    parts = {} if raw.get("vision_config") else {"vision_encoder": raw.get("mm_vision_tower") or ""}
+    return parts if "model.embed_tokens.weight" in names else {"decoder": "", **parts}
 
 
 def config_from(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
@@ -65,7 +69,7 @@ def config_from(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> 
 def config_to(config: VlmConfig, context: Context) -> dict[str, Any]:
     """The inverse; the tower's config stands beside the authors' keys, which their code passes over."""
     tower, connector = config.vision, config.connector
-    if len(config.select_layers) > 1 or not connector.bias:
+    if len(config.select_layers) != 1 or not connector.bias:
         raise EyespotError("layout-unsupported", "the authors' LLaVA taps one layer, and its connector has biases")
     form = forms.expressing(config.decoder)
     kind = next((kind for kind, name in _DECODERS.items() if name == form.model_type), None)

@@ -3,6 +3,7 @@
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from eyespot.families import sidefiles
 from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
 from eyespot.families.vocabulary import grow
 from eyespot.inputs.processor import Processor
-from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.inputs.tokenizer import MODEL_FILES, Tokenizer
 from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
@@ -138,10 +139,12 @@ def family_of(raw: Json, where: str = "") -> Family:
         EyespotError: ``unknown-family`` naming the nearest ``model_type``.
     """
     model_type = raw.get("model_type")
-    if not isinstance(model_type, str) or model_type not in TABLE:
-        message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
-        raise EyespotError("unknown-family", message, where=where)
-    return importlib.import_module(TABLE[model_type]).FAMILY
+    if isinstance(model_type, str) and model_type in TABLE:
+        return importlib.import_module(TABLE[model_type]).FAMILY
+    for found in entry_points(group="eyespot.families", name=str(model_type)):  # of other packages
+        return found.load().FAMILY
+    message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
+    raise EyespotError("unknown-family", message, where=where)
 
 
 def all_families() -> list[Family]:
@@ -248,7 +251,7 @@ def _tokenizer(opened: Checkpoint, parts: Parts) -> Tokenizer | None:
         return None
     folders = [opened.folder, *(hub.resolve(parts[name]) for name in ("decoder",) if name in parts)]
     for folder in folders:
-        if any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model")):
+        if any((folder / name).is_file() for name in ("tokenizer.json", *MODEL_FILES)):
             return Tokenizer.load(folder)
     return None
 
