@@ -212,7 +212,7 @@ class Tokenizer:
         if new:
             self._add(new)
             self._data = self._backend.to_str()
-        return [self._backend.token_to_id(t) for t in tokens]
+        return [self._backend.token_to_id(t) for t in tokens]  # pyright: ignore[reportReturnType] (all are there now)
 
     def set_named(self, **names: str) -> None:
         """Change what ``bos_token``, ``eos_token``, ``pad_token`` or ``unk_token`` is; the token must exist."""
