@@ -27,7 +27,11 @@ def test_a_checkpoint_holds_model_state_and_manifest(tmp_path):
     path = saved(tmp_path)
     assert checkpoint.problem(path) == ""
     assert torch.equal(checkpoint.read_state(path)["moments"], STATE["moments"])
-    assert set(json.loads((path / "complete.json").read_text())["files"]) == {"model/weights", "training.pt"}
+    assert set(json.loads((path / "complete.json").read_text())["files"]) == {
+        "model/weights",
+        "training.pt",
+        "run.json",
+    }
 
 
 def test_a_failure_while_writing_leaves_nothing_and_the_old_one_intact(tmp_path):

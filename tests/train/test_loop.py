@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import ALIGN, FINETUNE, model, rows
 
 from eyespot import families
 from eyespot.errors import EyespotError
@@ -13,8 +14,6 @@ from eyespot.train.events import Evaluated, RunDone, Saved, StageDone, StageStar
 from eyespot.train.loop import train
 from eyespot.train.preflight import digests
 from eyespot.train.run import RunConfig, Stage
-
-from .conftest import ALIGN, FINETUNE, model, rows
 
 
 def of(kind, found):

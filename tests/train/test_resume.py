@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_run import ALIGN, FINETUNE, base, model, rows
 
 from eyespot import families
 from eyespot.errors import EyespotError
@@ -15,8 +16,6 @@ from eyespot.train import checkpoint, finish
 from eyespot.train.events import RunDone, Saved, StageDone, StepDone
 from eyespot.train.loop import train
 from eyespot.train.preflight import digests
-
-from .conftest import ALIGN, FINETUNE, base, model, rows
 
 
 def leave_after(config, stage, step, **options):

@@ -21,6 +21,7 @@ from eyespot.runtime.log import log
 
 MARKER = "complete.json"
 STATE = "training.pt"
+CONFIG = "run.json"
 TEMPORARY = ".tmp-"
 
 
@@ -45,11 +46,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
 
 
-def save(path: Path, write_model: Callable[[Path], None], state: Mapping[str, Any]) -> Path:
-    """Write one checkpoint: the model's own folder, the training state, and the marker last."""
+def save(
+    path: Path, write_model: Callable[[Path], None], state: Mapping[str, Any], config: Mapping[str, Any] | None = None
+) -> Path:
+    """Write one checkpoint: the model's own folder, the training state, the run's configuration, the marker last."""
     with undisturbed(), whole_folder(path) as work:  # torch.save draws from Python's generator
         write_model(work / "model")
         torch.save(dict(state), work / STATE)
+        (work / CONFIG).write_text(json.dumps(config or {}, indent=1), encoding="utf-8")
         manifest = {str(f.relative_to(work)): {"size": f.stat().st_size, "sha256": _sha256(f)} for f in _files(work)}
         (work / MARKER).write_text(json.dumps({"files": manifest}, indent=1), encoding="utf-8")
     return path

@@ -23,7 +23,7 @@ except ImportError:  # no POSIX locks here: the run goes on without
 
 # Keys that change nothing about what is learnt; every other difference is refused on resume.
 FREE = {"out", "save_every", "log_every", "eval_every", "evaluator", "report", "workers", "keep"}
-FREE |= {"layout", "audit", "card"}
+FREE |= {"layout", "audit", "card", "cache_gib"}
 
 
 class RunFolder:

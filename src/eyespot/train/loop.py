@@ -252,7 +252,8 @@ def _save(
         "result": json.dumps(result),
         **(training or {}),
     }
-    return checkpoint.save(run.checkpoints / name, lambda path: families.save(loaded, path, "eyespot"), state)
+    path = run.checkpoints / name
+    return checkpoint.save(path, lambda folder: families.save(loaded, folder, "eyespot"), state, run.config.to_dict())
 
 
 def _schedule_step(stage: Stage, step: int, elapsed: float) -> int:
