@@ -19,7 +19,7 @@ from eyespot.inputs.template import render_template
 from eyespot.inputs.templates import TEMPLATES
 from eyespot.runtime.limits import LIMITS, Limits
 
-_PROBE = "eyespot probes"
+_PROBE = "80313708"  # no letters, no space: nothing that a template would change
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ imports nothing of eyespot, and behaves as `transformers` does (transformers/uti
 """
 
 import contextlib
-import datetime
+import datetime as dt
 import faulthandler
 import json
 import os
@@ -26,7 +26,7 @@ KEPT_TEMPLATES = 16
 class Generation(Extension):
     """`{% generation %}…{% endgeneration %}`: the author says what the assistant wrote; the marks frame it."""
 
-    tags = frozenset({"generation"})
+    tags = {"generation"}
 
     def parse(self, parser: Any) -> jinja2.nodes.Node:
         """The block as a call, so that its body's text passes through `_frame`."""
@@ -62,7 +62,7 @@ def environment() -> ImmutableSandboxedEnvironment:
     env.filters["tojson"] = tojson
     env.globals.update(
         raise_exception=raise_exception,
-        strftime_now=lambda form: datetime.datetime.now().strftime(form),
+        strftime_now=lambda form: dt.datetime.now().strftime(form),
         dict=_Dict(),
     )
     env.globals.pop("lipsum")
@@ -82,14 +82,15 @@ def render(template: jinja2.Template, variables: dict, limit: int) -> str:
 
 
 def answer(env: ImmutableSandboxedEnvironment, compiled: dict[str, jinja2.Template], request: dict) -> dict:
-    """One request: a template (by source once, later by key) and the variable sets to render it with."""
+    """One request: a template's source and the variable sets to render it with."""
     try:
-        if request["key"] not in compiled:
+        source = request["source"]
+        if source not in compiled:
             if len(compiled) >= KEPT_TEMPLATES:
                 compiled.pop(next(iter(compiled)))
-            compiled[request["key"]] = env.from_string(request["source"])
+            compiled[source] = env.from_string(source)
         env.generation_marks = tuple(request["marks"])  # type: ignore[attr-defined]
-        template = compiled[request["key"]]
+        template = compiled[source]
         return {"texts": [render(template, variables, request["limit"]) for variables in request["renders"]]}
     except (MemoryError, OverflowError, RecursionError) as error:
         return {"error": "limit", "message": str(error) or type(error).__name__}

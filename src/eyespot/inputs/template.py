@@ -5,12 +5,10 @@ starts another. Not a renderer for templates of our own: every template takes th
 """
 
 import atexit
-import hashlib
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,12 @@ KEPT_CHILDREN = 4
 
 
 class _Child:
-    """One sandbox process and the templates it knows."""
+    """One sandbox process."""
 
     def __init__(self) -> None:
         # -P: the script's folder is not put on the path, so its neighbours cannot shadow the standard library.
         command = [sys.executable, "-P", sandbox.__file__]
         path = os.pathsep.join([str(Path(jinja2.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-        self.known: dict[str, None] = {}
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -42,21 +39,13 @@ class _Child:
             self.close()
             raise EyespotError("not-supported", "the process that renders chat templates does not start")
 
-    def ask(self, source: str, key: str, request: dict) -> dict | None:
+    def ask(self, request: dict) -> dict | None:
         """The child's reply, or None when it did not live to give one."""
-        known = key in self.known
-        if not known:
-            if len(self.known) >= sandbox.KEPT_TEMPLATES:  # the child forgets in the same order
-                self.known.pop(next(iter(self.known)))
-            self.known[key] = None
         try:
-            sandbox.write_frame(self.process.stdin, {**request, "key": key, "source": None if known else source})
-            reply = sandbox.read_frame(self.process.stdout)
+            sandbox.write_frame(self.process.stdin, request)
+            return sandbox.read_frame(self.process.stdout)
         except (BrokenPipeError, ValueError):
             return None
-        if reply is not None and "error" in reply:
-            self.known.pop(key, None)
-        return reply
 
     def close(self) -> None:
         """End the child."""
@@ -88,11 +77,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-@lru_cache(maxsize=64)
-def _key(source: str) -> str:
-    return hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
-
-
 def render_template(
     source: str,
     renders: Sequence[Mapping[str, Any]],
@@ -116,13 +100,14 @@ def render_template(
             "template-limit", f"the template has {len(source):,} characters, more than {limits.max_template_chars:,}"
         )
     request = {
+        "source": source,
         "renders": list(renders),
         "marks": marks,
         "limit": limits.max_template_output,
         "seconds": limits.template_timeout_s,
     }
     child = _idle.pop() if _idle else _Child()
-    reply = child.ask(source, _key(source), request)
+    reply = child.ask(request)
     if reply is None:
         child.close()
         raise EyespotError("template-limit", f"the template ran longer than {limits.template_timeout_s:g} s")

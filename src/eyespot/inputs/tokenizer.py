@@ -76,7 +76,9 @@ class Tokenizer:
             data, found = tokenizer_json_from_model(model, config)
             config = {**found, **config}
         else:
-            raise EyespotError("tokenizer-missing", "no tokenizer.json, tokenizer.model or spiece.model", where=str(folder))
+            raise EyespotError(
+                "tokenizer-missing", "no tokenizer.json, tokenizer.model or spiece.model", where=str(folder)
+            )
         try:
             tokenizer = cls(data, config, special_map)
         except EyespotError as error:
@@ -148,15 +150,15 @@ class Tokenizer:
             encoding.truncate(max(0, max_length - self._backend.num_special_tokens_to_add(False)))
         return self._backend.post_process(encoding, None, True).ids
 
-    def decode(self, ids: Iterable[int], skip_special: bool = True) -> str:
-        """Text of `ids`."""
+    def decode(self, ids: Iterable[Any], skip_special: bool = True) -> str:
+        """Text of `ids` (a list, an array or a tensor of integers)."""
         return self._backend.decode([int(i) for i in ids], skip_special_tokens=skip_special)
 
     def id_of(self, token: str | None) -> int | None:
         """The id of a token, or None."""
         return None if token is None else self._backend.token_to_id(token)
 
-    def token_of(self, token_id: int) -> str | None:
+    def token_of(self, token_id: Any) -> str | None:
         """The token as the vocabulary writes it, or None."""
         return self._backend.id_to_token(int(token_id))
 

@@ -44,8 +44,8 @@ class Conversation:
         """Tokens `start` to `stop`; the pictures that lie in them stay."""
         inside = [(first - start, count) for first, count in self.media if start <= first < stop]
         media = np.array(inside, np.int64).reshape(-1, 2)
-        cut = slice(start, stop)
-        return Conversation(self.ids[cut], self.weight[cut], self.owner[cut], self.roles, media, self.begin - start)
+        cut, begin = slice(start, stop), min(max(self.begin - start, 0), stop - start)
+        return Conversation(self.ids[cut], self.weight[cut], self.owner[cut], self.roles, media, begin)
 
     def spread(self, counts: Sequence[int]) -> "Conversation":
         """With each picture's placeholder repeated to its count."""

@@ -7,6 +7,7 @@ pairs become separate roots, each with its own copy of the pictures.
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def _with_media(message: Message, shared: tuple, index: int) -> Message:
 
 def _same(a: MediaRef | Media, b: MediaRef | Media) -> bool:
     if isinstance(a, MediaRef) and isinstance(b, MediaRef):
-        return a.source is b.source or (isinstance(a.source, str) and a.source == b.source)
+        named = isinstance(a.source, (str, Path)) and isinstance(b.source, (str, Path))
+        return a.source is b.source or (named and str(a.source) == str(b.source))
     return a is b or (isinstance(a, Media) and isinstance(b, Media) and a.sha256 == b.sha256)
 
 
