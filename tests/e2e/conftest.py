@@ -1,19 +1,17 @@
 """What every end-to-end test has: a tiny checkpoint in a published layout, pictures, rows, and the command line."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from PIL import Image
+from tests.e2e.checkpoints import llava, save
+from tests.e2e.rows import pixels, row, write_rows
 
 from eyespot.cli.app import main
-
-from .checkpoints import llava, save
 
 SRC = Path(__file__).parents[2] / "src"
 
@@ -61,23 +59,3 @@ def process(cache):
         )
 
     return start
-
-
-def pixels(height=40, width=60):
-    """Smooth colours, so that every spelling of the picture must give the same bytes."""
-    y, x = np.mgrid[:height, :width]
-    return np.stack([x * 4, y * 6, (x + y) * 2], axis=-1).astype(np.uint8)
-
-
-def row(number=0, **changes):
-    """A LLaVA row about `star.png`."""
-    turns = [
-        {"from": "human", "value": "<image>\nWhat color is the star?"},
-        {"from": "gpt", "value": ("red", "It is red.")[number % 2]},
-    ]
-    return {"id": f"row-{number}", "image": "star.png", "conversations": turns, **changes}
-
-
-def write_rows(path, rows):
-    path.write_text(json.dumps(rows), encoding="utf-8")
-    return path

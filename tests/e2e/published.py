@@ -2,9 +2,8 @@
 
 import torch
 import transformers as hf
+from tests.e2e.checkpoints import CHATML, TEXTS, VICUNA
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-
-from .checkpoints import CHATML, TEXTS, VICUNA
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
 VOCAB = 340
@@ -97,8 +96,9 @@ def llava(folder):
         hidden_size=16, intermediate_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=SIZE, patch_size=7
     )
     config = hf.LlavaConfig(
-        text_config=text.to_dict(), vision_config=vision.to_dict(), image_token_index=tok.convert_tokens_to_ids("<image>"),
-        vision_feature_layer=-2, vision_feature_select_strategy="default", image_seq_length=16, tie_word_embeddings=False,
+        text_config=text.to_dict(), vision_config=vision.to_dict(), vision_feature_layer=-2,
+        vision_feature_select_strategy="default", image_seq_length=16, tie_word_embeddings=False,
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
     )  # fmt: skip
     model = redraw(hf.LlavaForConditionalGeneration(config))
     model.save_pretrained(folder)

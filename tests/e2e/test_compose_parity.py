@@ -5,10 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from tests.e2e.rows import pixels, row, write_rows
 
 import eyespot
-
-from .conftest import pixels, row, write_rows
 
 pytestmark = pytest.mark.parity
 
@@ -33,7 +32,7 @@ def data(tmp_path, monkeypatch):
     ("tower", "spare", "tied"), [("clip", 0, False), ("clip", 45, True), ("siglip", 1, False)]
 )  # fmt: skip
 def test_composed_trained_exported_and_answered_alike(data, command, tower, spare, tied):
-    from . import published
+    from tests.e2e import published
 
     getattr(published, tower)(data / tower)
     published.qwen2(data / "qwen2", spare=spare, tied=tied)
@@ -56,8 +55,7 @@ def same_answers(folder, *pictures):
     """`transformers` loads all of it and says the same, by logits and by greedy tokens."""
     import torch
     import transformers as hf
-
-    from .published import answer
+    from tests.e2e.published import answer
 
     theirs, info = hf.LlavaForConditionalGeneration.from_pretrained(
         folder, dtype=torch.float32, output_loading_info=True

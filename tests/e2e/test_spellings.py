@@ -6,10 +6,9 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tests.e2e.rows import pixels
 
 import eyespot
-
-from .conftest import pixels
 
 QUESTION = "What color is the star?"
 
