@@ -60,6 +60,7 @@ class TrainingProgress:
             case Evaluated():
                 self._say(f"{event.stage}: evaluated after step {event.step}: {_short(event.result)}")
             case StageDone():
+                self._clear()
                 self._say(f"{event.stage}: {event.steps:,} steps in {_duration(event.seconds)}")
             case RunDone():
                 self._finished(event)
@@ -72,11 +73,17 @@ class TrainingProgress:
         return {"out": str(out), "model": str(out / "model"), "result": self.done.result}
 
     def _started(self, event: StageStarted) -> None:
-        if self.task is not None:
-            self.bars.remove_task(self.task)
+        self._clear()
         self.task = self.bars.add_task(event.stage, total=event.steps, completed=event.step, shown="")
         self._say(f"\nstage {event.stage}: {event.steps:,} steps" + (f", from {event.step:,}" if event.step else ""))
         self._say(event.trainable.to_text())
+
+    def _clear(self) -> None:
+        """The live line goes; what was said stays."""
+        if self.task is not None:
+            self.bars.remove_task(self.task)
+            self.bars.refresh()  # or the line would be drawn again under whatever is said next
+            self.task = None
 
     def _step(self, event: StepDone) -> None:
         shown = describe(event)
