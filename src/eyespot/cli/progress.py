@@ -97,6 +97,7 @@ class TrainingProgress:
 
     def _finished(self, event: RunDone) -> None:
         out = Path(event.out)
+        self.bars.stop()
         self._say(f"\nmodel: {out / 'model'}")
         for name in ("result.json", "report.html"):
             if (out / name).exists():
