@@ -15,10 +15,23 @@ from eyespot.inputs.templates import CHATML, VICUNA
 from eyespot.inputs.tokenizer import Tokenizer
 
 FOLDER = Path(__file__).parent / "templates"
-SPECIALS = (
-    "<unk> <s> </s> <pad> <image> <|im_start|> <|im_end|> <|begin_of_text|> <|start_header_id|> <|end_header_id|> "
-    "<|eot_id|> <|vision_start|> <|vision_end|> <|image_pad|> <|endoftext|>"
-).split()
+SPECIALS = [
+    "<unk>",
+    "<s>",
+    "</s>",
+    "<pad>",
+    "<image>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|begin_of_text|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|eot_id|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|endoftext|>",
+]
 PLAIN_ADDED = ["<think>", "</think>", "<tool_call>", "</tool_call>"]
 CORPUS = [
     "What color is the circle? The circle is red, and the square on the left is blue.",

@@ -5,6 +5,7 @@ text ended up, and rendering without them proves that they changed nothing. What
 token is broken up by a mark before the template sees it, so no template can take it for one.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -127,6 +128,16 @@ def probe(template: str, image_token: str | None, tokens: tuple[tuple[str, str],
     return Shape(_PROBE in shown(_PROBE), _PROBE in parts or images, images)
 
 
+@lru_cache(maxsize=64)
+def _control(
+    template: str, named: tuple[str, ...], specials: tuple[str, ...], added: tuple[str, ...]
+) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """What is a control token when typed in an answer, when typed elsewhere, and anywhere in a rendered text."""
+    always = {*specials, *named}
+    written = {token for token in added if token in template}
+    return any_of(always), any_of(always | written), any_of(always.union(added))
+
+
 def as_string(pieces: Sequence[str | None], image_token: str) -> str:
     """Parts as one string, None for a picture: leading pictures get a line of their own, later ones stand bare."""
     text, leading = "", False
@@ -161,10 +172,8 @@ class _Rendering:
         if not (self.shape.strings or self.shape.parts):
             raise EyespotError("template-failed", "the chat template writes nothing of a user's text")
         self.marks = Marks.beside([m.text for m in messages], [m.tool_calls for m in messages], tools or [])
-        always = {*specials, *self.named.values()}
-        self.in_answers = any_of(always)
-        self.elsewhere = any_of({*always, *(token for token in added if token in self.template)})
-        self.any_token = any_of({*always, *added})
+        named = tuple(self.named.values())
+        self.in_answers, self.elsewhere, self.any_token = _control(self.template, named, tuple(specials), tuple(added))
         self.tools = break_up(list(tools), self.elsewhere, self.marks.broken) if tools else None
 
     # -- what the template sees ---------------------------------------------------------------------------------------
@@ -187,7 +196,7 @@ class _Rendering:
         given = {name: value for name, value in extra.items() if value}
         return {**written, **break_up(given, control, self.marks.broken)}
 
-    def _piece(self, part: Any, control: Any, index: int, marked: bool) -> str | None:
+    def _piece(self, part: Any, control: re.Pattern[str], index: int, marked: bool) -> str | None:
         """A part's text as the template gets it, or None for a picture."""
         if isinstance(part, (Media, MediaRef)):
             return None

@@ -7,6 +7,7 @@ Not a tokenizer's business: no mark is ever tokenised.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from eyespot.errors import EyespotError
@@ -33,7 +34,7 @@ class Marks:
     def beside(cls, *used: Any) -> "Marks":
         """Marks that occur in none of the strings (or of the strings in the nested data) `used`."""
         taken = set().union(*map(set, strings(used)))
-        free = [chr(code) for code in PRIVATE if chr(code) not in taken][:15]
+        free = list(islice((chr(code) for code in PRIVATE if chr(code) not in taken), 15))
         if len(free) < 15:
             raise EyespotError("message-malformed", "the text uses every private-use character there is")
         return cls("".join(free))
