@@ -10,6 +10,9 @@ from tiny_run import ALIGN, FINETUNE, model, rows
 
 from eyespot import families
 from eyespot.errors import EyespotError
+from eyespot.inputs.processor import Processor
+from eyespot.inputs.tokenizer import words
+from eyespot.recipes import tiny
 from eyespot.train.events import Evaluated, RunDone, Saved, StageDone, StageStarted, StepDone
 from eyespot.train.loop import train
 from eyespot.train.preflight import digests
@@ -280,6 +283,28 @@ def test_a_model_stored_narrow_is_trained_wide_and_left_narrow(config, events):
     assert during[:2] == [{torch.float32}, {torch.bfloat16}]
     final = families.load(Path(config.out, "model"))
     assert {p.dtype for p in final.module.parameters()} == {torch.bfloat16}
+
+
+def test_a_narrow_model_is_left_narrow_though_two_stages_trained_it_wide(config, events):
+    def narrow():
+        loaded = model()
+        loaded.module.to(torch.bfloat16)
+        return loaded
+
+    everything = FINETUNE.replace(name="everything", trainable=(".*",), steps=1)
+    events(config.replace(model=narrow, stages=(everything, FINETUNE.replace(steps=1))))
+    final = families.load(Path(config.out, "model"))
+    assert {p.dtype for p in final.module.parameters()} == {torch.bfloat16}
+
+
+def test_a_decoder_of_another_vocabulary_is_refused(config):
+    def other_words():
+        loaded = model()
+        loaded.processor = Processor(loaded.contract, words(["red circle quick fox jumps"], tiny.SPECIALS))
+        return loaded
+
+    error = refused(config.replace(stages=(ALIGN.replace(init_from={"decoder": other_words}),)), "compose-mismatch")
+    assert error.where == "align.init_from.decoder"
 
 
 def test_muon_runs_and_learns(config, events):

@@ -10,13 +10,17 @@ from eyespot.train.trainable import Trainable
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StageStarted:
-    """A stage begins, or goes on after `step` steps. `loaded` is the live model: look, do not touch."""
+    """A stage begins, or goes on after `step` steps. `loaded` is the live model: look, do not touch.
+
+    `data` says for each source what it was read as, and how many rows it has.
+    """
 
     stage: str
     step: int
     steps: int
     trainable: Trainable
     loaded: Any
+    data: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class StageDone:
         seconds: of training, without evaluation and saving.
         frozen: sha256 of every part before and after, by part.
         loaded: the live model.
+        rows: what became of the data's rows, in a line.
     """
 
     stage: str
@@ -75,6 +80,7 @@ class StageDone:
     seconds: float
     frozen: Mapping[str, Mapping[str, str]]
     loaded: Any
+    rows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

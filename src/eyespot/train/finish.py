@@ -9,6 +9,7 @@ import torch
 from eyespot import families
 from eyespot.train.curves import draw
 from eyespot.train.folder import RunFolder, write_json, write_text
+from eyespot.train.models import CAME_IN
 from eyespot.train.names import name_of, resolve
 from eyespot.train.run import RunConfig
 from eyespot.train.trainable import Trainable
@@ -16,22 +17,28 @@ from eyespot.train.trainable import Trainable
 
 def empty_result() -> dict[str, Any]:
     """Figures of a run that has not begun."""
-    return {"seconds": {}, "frozen": {}, "trainable": {}, "data": {}, "evaluations": []}
+    return {"steps": {}, "seconds": {}, "frozen": {}, "trainable": {}, "data": {}, "evaluations": []}
 
 
 def record(
-    result: dict[str, Any], stage: str, seconds: float, frozen: Mapping[str, Any], table: Trainable, batches: Any
+    result: dict[str, Any],
+    stage: str,
+    steps: int,
+    seconds: float,
+    frozen: Mapping[str, Any],
+    table: Trainable,
+    batches: Any,
 ) -> None:
     """Add what a finished stage has to say."""
-    result["seconds"][stage] = seconds
+    result["steps"][stage], result["seconds"][stage] = steps, seconds
     result["frozen"][stage] = frozen
     result["trainable"][stage] = [row.to_dict() for row in table.rows]
     result["data"][stage] = batches.ledger.to_dict()
 
 
-def write(config: RunConfig, run: RunFolder, loaded: Any, stored: str, result: dict[str, Any]) -> None:
+def write(config: RunConfig, run: RunFolder, loaded: Any, result: dict[str, Any]) -> None:
     """The final model in the number type that it came in, the figures, the curves, the report."""
-    loaded.module.eval().to(getattr(torch, stored))
+    loaded.module.eval().to(getattr(torch, loaded.extra[CAME_IN]))
     families.save(loaded, run.path / "model", config.layout, card=card(config, result))
     rows = list(run.rows())
     write_text(run.path / "curves.svg", draw(rows))
@@ -50,7 +57,8 @@ def card(config: RunConfig, result: Mapping[str, Any]) -> str:
         rows = [row for row in result["trainable"].get(stage.name, ()) if row["lr"] is not None]
         trained = ", ".join(dict.fromkeys(row["part"] for row in rows))
         seconds = result["seconds"].get(stage.name, 0.0)
-        lines.append(f"| {stage.name} | {stage.steps:,} | {seconds:.0f} | {trained} | {name_of(stage.objective)} |")
+        steps = result["steps"].get(stage.name, 0)
+        lines.append(f"| {stage.name} | {steps:,} | {seconds:.0f} | {trained} | {name_of(stage.objective)} |")
     data = dict.fromkeys(source for ledger in result["data"].values() for source in ledger["sources"])
     lines += ["", f"Data: {', '.join(f'`{name}`' for name in data)}.", "", f"Seed: {config.seed}.", ""]
     lines += ["```python", "import eyespot", "", 'model = eyespot.load("PATH")', "```", ""]

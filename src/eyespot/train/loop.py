@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.runtime.device import autocast, compute_dtype, pick
-from eyespot.runtime.dist import rank, sum_gradients, sum_scalars
+from eyespot.runtime.dist import ranks, sum_gradients, sum_scalars
 from eyespot.train import checkpoint, finish, models, objectives, preflight, trainable
 from eyespot.train.events import Evaluated, Event, RunDone, Saved, StageDone, StageStarted, StepDone
 from eyespot.train.folder import RunFolder
@@ -43,11 +44,13 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             ``loss-not-finite``, ``frozen-changed``, and whatever the data and the model raise.
     """
     config.check()
+    if ranks() > 1:
+        raise EyespotError("not-supported", "training in several processes is not built yet; start one process")
     goals = [objectives.find(stage) for stage in config.stages]
     device = pick(config.device)
     precision = compute_dtype(config.precision, device)
 
-    with RunFolder(config, resume, command) as run, Stop() as stop:
+    with RunFolder(config, resume, command) as run, Stop() as stop, ExitStack() as background:
         saved = checkpoint.read_state(run.checkpoint) if run.checkpoint else None
         result: dict[str, Any] = json.loads(saved["result"]) if saved else finish.empty_result()
         if saved:
@@ -72,10 +75,10 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             if stage.model is None:
                 carried = loaded
             module = loaded.module.to(device).train()
-            stored = within["stored"] if within else str(next(module.parameters()).dtype).removeprefix("torch.")
             table = trainable.apply(module, stage.trainable, stage.lr)
             optimizer = Optimizer(module, table.lrs, stage)
             batches = goal.batches(config, stage, loaded, seed)
+            background.callback(batches.close)
 
             # Where it begins: at the checkpoint, or at step 0 after proof that gradients arrive.
             step, elapsed = 0, 0.0
@@ -88,7 +91,8 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                 before = preflight.digests(module)
                 _audit(config, stage, goal, loaded, table, seed, device, precision)
             run.record_stage(stage.name, table, batches.mixture.sources)
-            yield StageStarted(stage.name, step, stage.steps, table, loaded)
+            told = tuple(map(str, batches.mixture.sources))
+            yield StageStarted(stage.name, step, stage.steps, table, loaded, told)
             if step == 0:
                 yield from _evaluate(config, run, loaded, stage, 0, result)
 
@@ -140,7 +144,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                     "tokens_per_s": tokens / seconds,
                     "data_wait": waited,
                 }
-                if step % config.log_every == 0 and rank() == 0:
+                if step % config.log_every == 0:
                     run.log(row)
                 yield StepDone(stage.name, step, stage.steps, total / weight, row, _seconds_left(stage, step, elapsed))
 
@@ -155,7 +159,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                         "before": before,
                         "elapsed": elapsed,
                     }
-                    path = _save(run, index, stage, step, loaded, stored, result, state)
+                    path = _save(run, index, stage, step, loaded, result, state)
                     checkpoint.prune(run.checkpoints, config.keep)
                     yield Saved(stage.name, step, path)
                 if stop.asked and not over:
@@ -170,19 +174,17 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             hashes = preflight.part_hashes(before), preflight.part_hashes(after)
             frozen = {part: {"before": digest, "after": hashes[1][part]} for part, digest in hashes[0].items()}
             batches.ledger.check(config.max_dropped, final=True)
-            finish.record(result, stage.name, elapsed, frozen, table, batches)
+            finish.record(result, stage.name, step, elapsed, frozen, table, batches)
             yield from _evaluate(config, run, loaded, stage, step, result)
-            path = _save(run, index, stage, step, loaded, stored, result, None)
+            path = _save(run, index, stage, step, loaded, result, None)
             yield Saved(stage.name, step, path)
-            yield StageDone(stage.name, step, elapsed, frozen, loaded)
+            yield StageDone(stage.name, step, elapsed, frozen, loaded, str(batches.ledger))
             if stop.asked:
                 stop.end()
                 return
 
         if not run.finished:
-            if loaded is None:
-                loaded, stored = models.restore(run.checkpoint), saved["stored"]
-            finish.write(config, run, loaded, stored, result)
+            finish.write(config, run, loaded or models.restore(run.checkpoint), result)
         yield RunDone(run.path, finish.read(run))
 
 
@@ -237,7 +239,6 @@ def _save(
     stage: Stage,
     step: int,
     loaded: Any,
-    stored: str,
     result: dict[str, Any],
     training: dict[str, Any] | None,
 ) -> Path:
@@ -247,7 +248,6 @@ def _save(
         "stage": index,
         "step": step,
         "ended": training is None,
-        "stored": stored,
         "origin": models.origin(loaded),
         "result": json.dumps(result),
         **(training or {}),

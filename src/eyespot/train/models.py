@@ -14,12 +14,16 @@ from eyespot.train.names import resolve
 from eyespot.train.run import Stage
 
 ORIGIN = ("family", "layout", "generation", "extra", "parts")
+PROBE = "The quick brown fox jumps over 12 lazy dogs; a red circle? Yes, 345 (or 6789)."
+CAME_IN = "dtype"  # in `Loaded.extra`: the number type that the final model is written in
 
 
 def build(source: Any, where: str) -> Any:
     """A `families.Loaded` from a path, a hub id, a dotted name or a callable."""
     source = resolve(source, where)
-    return source() if callable(source) else families.load(source)
+    loaded = source() if callable(source) else families.load(source)
+    loaded.extra.setdefault(CAME_IN, str(next(loaded.module.parameters()).dtype).removeprefix("torch."))
+    return loaded
 
 
 def restore(path: Path) -> Any:
@@ -51,6 +55,8 @@ def fill_parts(loaded: Any, stage: Stage, run: RunFolder) -> None:
             other = restore(end_of(run, source.removeprefix("stage:")))
         else:
             other = build(source, where)
+        if part in ("decoder", "text_encoder"):
+            _check_words(other.tokenizer, loaded.tokenizer, where)
         copy_part(other.module, loaded.module, part, where)
 
 
@@ -70,6 +76,14 @@ def copy_part(source: nn.Module, target: nn.Module, part: str, where: str) -> No
                 known = [child for child, _ in module.named_children()]
                 raise EyespotError("config-value", f"{side} has no part {name!r}{nearest(name, known)}", where=where)
         _copy(theirs, ours, where)
+
+
+def _check_words(theirs: Any, ours: Any, where: str) -> None:
+    """Rows of an embedding table mean nothing under another vocabulary, even where the sizes agree."""
+    if theirs is None or ours is None:
+        return
+    if theirs.vocab_size != ours.vocab_size or theirs.encode(PROBE).ids != ours.encode(PROBE).ids:
+        raise EyespotError("compose-mismatch", "the source has another vocabulary than this model", where=where)
 
 
 def _copy(source: nn.Module, target: nn.Module, where: str) -> None:

@@ -1,6 +1,5 @@
 """Objects by name: ``package.module:function`` to the object, and an object back to a stable name for JSON files."""
 
-import dataclasses
 import functools
 import importlib
 import re
@@ -30,12 +29,14 @@ def is_dotted(value: Any) -> bool:
 
 
 def name_of(value: Any) -> Any:
-    """`value` for a JSON file: objects that recipes put in (builders, worlds, codecs) by a stable name."""
+    """`value` for a JSON file: objects that recipes put in (builders, worlds, rows) by a stable name."""
     if isinstance(value, dict):
         return {k: name_of(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
+        if len(value) > 8 and not _plain(value[0]):  # rows in memory: their content is hashed where they are read
+            return f"{len(value)} × {type(value[0]).__name__}"
         return [name_of(v) for v in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
+    if _plain(value):
         return value
     if isinstance(value, functools.partial):
         given = [*map(repr, value.args), *(f"{k}={v!r}" for k, v in value.keywords.items())]
@@ -44,7 +45,9 @@ def name_of(value: Any) -> Any:
         return f"{value.__module__}:{value.__qualname__}"
     if isinstance(value, Path):
         return str(value)
-    if dataclasses.is_dataclass(value):
-        return repr(value)
     name = f"{type(value).__module__}:{type(value).__qualname__}"
     return f"{name}({value.name})" if hasattr(value, "name") else name
+
+
+def _plain(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, bool))

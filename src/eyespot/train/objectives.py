@@ -95,6 +95,7 @@ def _token_batches(config: RunConfig, stage: Stage, loaded: Any, seed: int) -> L
         loaded.processor,
         batch_tokens=stage.batch_tokens,
         max_length=min(stage.max_length, stage.batch_tokens),
+        max_patches=stage.max_patches,
         workers=config.workers,
         max_dropped=config.max_dropped,
         keep_bytes=int(config.cache_gib * 2**30),

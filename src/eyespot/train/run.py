@@ -27,6 +27,13 @@ def _require(ok: Any, expected: str, value: Any, where: str) -> None:
         raise EyespotError("config-value", f"expected {expected}, got {value!r}", where=where)
 
 
+def _require_lists(config: Config, *names: str) -> None:
+    """A lone text would be read letter by letter."""
+    for name in names:
+        value = getattr(config, name)
+        _require(not isinstance(value, str), f"a tuple, such as ({value!r},)", value, name)
+
+
 @dataclass(frozen=True)
 class Stage(Config):
     """One stretch of training with one set of trainable parameters and one schedule.
@@ -43,6 +50,7 @@ class Stage(Config):
             `examples`, or a pair (source, weight); ``SOURCE*WEIGHT`` in text.
         batch_tokens: decoder tokens (after placeholders are expanded) of a micro-batch.
         max_length: tokens of one sample; longer ones are truncated, never inside a picture.
+        max_patches: raw picture patches of a micro-batch at most; None: no limit.
         accumulation: micro-batches of an optimiser step.
         pairs: picture–text pairs of a step, for the contrastive objectives only.
         model: a model of its own (path, hub id, ``package.module:function`` or callable); None carries the run's on.
@@ -67,6 +75,7 @@ class Stage(Config):
     data: tuple[Any, ...] | None = None
     batch_tokens: int = 4096
     max_length: int = 2048
+    max_patches: int | None = None
     accumulation: int = 1
     pairs: int = 64
     model: Any = None
@@ -85,6 +94,7 @@ class Stage(Config):
     zero_at_start: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        _require_lists(self, "trainable", "data", "zero_at_start")
         _require(STAGE_NAME.fullmatch(self.name), "a name of letters, digits, _ and -", self.name, "stage.name")
         for name in ("steps", "batch_tokens", "max_length", "accumulation", "pairs"):
             value = getattr(self, name)
@@ -154,6 +164,7 @@ class RunConfig(Config):
     card: str = ""
 
     def __post_init__(self) -> None:
+        _require_lists(self, "data")
         _require(self.stages, "at least one stage", "none", "stages")
         names = [stage.name for stage in self.stages]
         _require(len(set(names)) == len(names), "stages of different names", ", ".join(names), "stages")
