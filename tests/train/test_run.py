@@ -134,12 +134,6 @@ def test_rows_in_memory_are_named_by_their_number():
     assert RunConfig(data=(tuple(object() for _ in range(1000)),)).to_dict()["data"] == ["1000 × object"]
 
 
-def test_a_lone_text_in_place_of_a_list_is_refused():
-    with pytest.raises(EyespotError) as caught:
-        RunConfig(data="world:scenes")
-    assert caught.value.where == "data"
-
-
 def test_a_plan_is_refused_before_anything_is_read():
     late = RunConfig(
         model="m", data=("d",), stages=(Stage(name="a", init_from={"decoder": "stage:b"}), Stage(name="b"))
