@@ -1,4 +1,4 @@
-"""Real photographs through `eyespot chat`, a process of its own, on a LLaVA made by `transformers`: the same answers."""
+"""Real photographs through `eyespot chat`, its own process, on a LLaVA made by `transformers`: the same answers."""
 
 import json
 import subprocess

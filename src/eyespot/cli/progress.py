@@ -61,7 +61,8 @@ class TrainingProgress:
                 self._say(f"{event.stage}: evaluated after step {event.step}: {_short(event.result)}")
             case StageDone():
                 self._clear()
-                self._say(f"{event.stage}: {event.steps:,} steps in {_duration(event.seconds)}")
+                rows = f" · rows: {event.rows}" if event.rows else ""
+                self._say(f"{event.stage}: {event.steps:,} steps in {_duration(event.seconds)}{rows}")
             case RunDone():
                 self._finished(event)
 
@@ -77,6 +78,8 @@ class TrainingProgress:
         self.task = self.bars.add_task(event.stage, total=event.steps, completed=event.step, shown="")
         self._say(f"\nstage {event.stage}: {event.steps:,} steps" + (f", from {event.step:,}" if event.step else ""))
         self._say(event.trainable.to_text())
+        for source in event.data:
+            self._say(f"data {source}")
 
     def _clear(self) -> None:
         """The live line goes; what was said stays."""
