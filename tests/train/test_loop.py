@@ -313,6 +313,11 @@ def test_muon_runs_and_learns(config, events):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_a_run_that_was_refused_before_its_first_step_does_not_hold_the_folder(config, events):
+    refused(config.replace(stages=(ALIGN.replace(trainable=("conector",)),)), "trainable-unmatched")
+    assert isinstance(events(config.replace(stages=(ALIGN,)))[-1], RunDone)
+
+
 def test_a_run_of_nothing_is_refused_before_the_folder_is_made(tmp_path):
     refused(RunConfig(out=str(tmp_path / "run"), stages=(Stage(),)), "config-value")
     assert not (tmp_path / "run").exists()

@@ -33,7 +33,7 @@ TEMPLATE = with_images(
 
 def tiny() -> RunConfig:
     """Two stages on drawn scenes: the connector alone, then everything but the encoder."""
-    align = Stage(name="align", steps=4, lr=3e-3, trainable=("connector",), batch_tokens=512, max_length=256)
+    align = Stage(name="align", steps=4, lr=3e-3, trainable=("connector",), batch_tokens=1024, max_length=512)
     finetune = align.replace(name="finetune", lr=1e-3, trainable=("connector|decoder",))
     return RunConfig(
         model="eyespot.recipes.tiny:model", data=("world:scenes",), out="runs/tiny", stages=(align, finetune)

@@ -56,8 +56,8 @@ class RunFolder:
 
     @property
     def holds_run(self) -> bool:
-        """Whether a run was started here."""
-        return any((self.path / name).exists() for name in ("run.json", "log.jsonl", "checkpoints", "model"))
+        """Whether something was trained here; a run that was refused before its first step is none."""
+        return any((self.path / name).exists() for name in ("log.jsonl", "checkpoints", "model"))
 
     @property
     def finished(self) -> bool:
