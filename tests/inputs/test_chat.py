@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Message, Text
 from eyespot.errors import EyespotError
-from eyespot.inputs.chat import as_string, probe, render
+from eyespot.inputs.chat import render
 from eyespot.inputs.marks import Marks, any_of, break_up
-from eyespot.inputs.template import render_template
-from eyespot.inputs.templates import PLAIN, with_images
+from eyespot.inputs.template import probe, render_template
+from eyespot.inputs.templates import PLAIN, as_string, with_images
 from eyespot.runtime.limits import LIMITS
 
 IMAGE = MediaRef("image", "x.png")
@@ -62,9 +62,8 @@ def test_the_text_is_what_the_template_writes(case, rendered_as):
     assert rendered_as(messages).text == render_template(case.template, [variables])[0]
 
 
+@pytest.mark.parametrize("case", ["qwen2", "llama3", "llava15", "vicuna", "chatml", "qwen2vl"], indirect=True)
 def test_the_generation_prompt_is_asked_for(case, rendered_as):
-    if case.name in ("llama2", "mistral"):
-        pytest.skip("the template has no generation prompt")
     question = dialogue("What color?")
     without, with_prompt = rendered_as(question).text, rendered_as(question, add_generation_prompt=True).text
     assert with_prompt.startswith(without) and "assistant" in with_prompt[len(without) :].lower()
@@ -304,3 +303,15 @@ def test_broken_tokens_are_found_again_even_of_one_character():
     assert seen.text == "§§ <i><i>"
     assert [re.sub(r"\W", "", t.text) or t.text for t in seen.tokens] == ["§", "i"]
     assert seen.literals == ((1, 2), (3, 6))
+
+
+def test_a_template_that_cuts_text_short_loses_the_marks_and_not_the_text(rule_of, cases):
+    template = "{% for m in messages %}{{ m.role }}: {{ m.content[:2] }};{% endfor %}"
+    probed = template.replace("[:2]", "[:99]")
+    rule = rule_of(cases["qwen2"], template=template)
+    with pytest.raises(EyespotError, match="template-failed"):  # the probe's text is cut too
+        render(dialogue("question"), rule)
+    assert render(dialogue("question"), rule.replace(template=probed)).text == "user: question;"
+    marks = Marks.beside("")
+    begin, end = marks.around(1)
+    assert marks.read(f"{begin}question{end}"[:1], any_of([])).text == ""

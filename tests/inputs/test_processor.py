@@ -10,6 +10,7 @@ from eyespot.contracts.coordinates import BoxAbs, PointAbs
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example, Message, Text
 from eyespot.errors import EyespotError
+from eyespot.inputs.chat import render
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.templates import PLAIN
@@ -98,8 +99,6 @@ def test_typed_control_tokens_become_ordinary_text(case, processor_of, question,
 @given(turns=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=2))
 @settings(max_examples=8, deadline=None)
 def test_the_whole_text_is_tokenised_in_one_call(case, processor_of, rule_of, turns):
-    from eyespot.inputs.chat import render
-
     processor = processor_of(case)
     messages = [m for q, a in turns for m in (user(q), assistant(a))]
     text = render(messages, rule_of(case)).text
@@ -108,9 +107,8 @@ def test_the_whole_text_is_tokenised_in_one_call(case, processor_of, rule_of, tu
     assert processor.encode(messages).input_ids.tolist() == ids
 
 
+@pytest.mark.parametrize("case", ["llama2", "llama3", "mistral", "llava15", "vicuna"], indirect=True)
 def test_bos_is_there_once(case, processor_of):
-    if case.bos is None:
-        pytest.skip("no BOS")
     processor = processor_of(case)
     ids = processor.encode([user("q"), assistant("a")]).input_ids
     assert ids[0] == processor.tokenizer.id_of(case.bos) and (ids == ids[0]).sum() == 1

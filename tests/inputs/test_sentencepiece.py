@@ -83,6 +83,9 @@ def test_a_unigram_model_takes_the_likeliest_pieces_and_ends_with_eos(tmp_path):
     tokenizer = Tokenizer.load(tmp_path)
     assert spelled(tokenizer, " ab  a ") == ["▁", "ab", "▁a", "</s>"]
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (None, "</s>", "<pad>")
+    # The spelling is in the vocabulary of the model itself, and is still not to be found in a text.
+    assert 1 in tokenizer.encode("a</s>", add_special_tokens=False).ids
+    assert 1 not in tokenizer.encode("a</s>", add_special_tokens=False, special_tokens=False).ids
 
 
 def test_a_converted_tokenizer_is_saved_as_tokenizer_json(tmp_path):

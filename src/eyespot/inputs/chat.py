@@ -16,11 +16,9 @@ from eyespot.contracts.media import Media, MediaRef
 from eyespot.contracts.message import Message
 from eyespot.errors import EyespotError
 from eyespot.inputs.marks import Marked, Marks, any_of, break_up
-from eyespot.inputs.template import render_template
-from eyespot.inputs.templates import TEMPLATES
+from eyespot.inputs.template import probe, render_template
+from eyespot.inputs.templates import TEMPLATES, as_string
 from eyespot.runtime.limits import LIMITS, Limits
-
-_PROBE = "80313708"  # no letters, no space: nothing that a template would change
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,37 +95,6 @@ def render(
     return rendering.result(supervise and not add_generation_prompt, close_answers)
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a template takes."""
-
-    strings: bool  # content as a string
-    parts: bool  # content as a list of parts
-    images: bool  # writes the placeholder of an image part
-
-
-@lru_cache(maxsize=64)
-def probe(template: str, image_token: str | None, tokens: tuple[tuple[str, str], ...], limits: Limits) -> Shape:
-    """Find what a template takes by rendering a message each way: what it does not understand vanishes or fails."""
-
-    def shown(content: Any) -> str:
-        variables = {**dict(tokens), "messages": [{"role": "user", "content": content}], "add_generation_prompt": False}
-        try:
-            text = render_template(template, [variables], limits=limits)[0]
-        except EyespotError as error:
-            if error.code == "template-limit":
-                raise
-            return ""
-        # A template for strings may print the list itself, in Python's or JSON's spelling.
-        return "" if "'type':" in text or '"type":' in text else text
-
-    text = {"type": "text", "text": _PROBE}
-    parts, pictured = shown([text]), shown([{"type": "image"}, text])
-    images = bool(image_token) and pictured.count(image_token) > parts.count(image_token)  # type: ignore[arg-type]
-    # Stage-1 templates drop the prompt's text and write the picture alone.
-    return Shape(_PROBE in shown(_PROBE), _PROBE in parts or images, images)
-
-
 @lru_cache(maxsize=64)
 def _control(
     template: str, named: tuple[str, ...], specials: tuple[str, ...], added: tuple[str, ...]
@@ -136,18 +103,6 @@ def _control(
     always = {*specials, *named}
     written = {token for token in added if token in template}
     return any_of(always), any_of(always | written), any_of(always.union(added))
-
-
-def as_string(pieces: Sequence[str | None], image_token: str) -> str:
-    """Parts as one string, None for a picture: leading pictures get a line of their own, later ones stand bare."""
-    text, leading = "", False
-    for i, piece in enumerate(pieces):
-        shown = image_token if piece is None else piece
-        if leading and not shown.startswith("\n"):
-            text += "\n"
-        leading = piece is None and (i == 0 or leading)
-        text += shown
-    return text
 
 
 class _Rendering:

@@ -62,10 +62,8 @@ class Marks:
         for piece, sign, number in re.findall(f"([^{self.signs}]*)([{self.signs[:5]}]|$)([{self.signs[5:]}]*)", marked):
             pieces.append(piece)
             length += len(piece)
-            if not sign:
-                continue
             cuts.add(length)
-            if sign in (start, stop):
+            if sign in (start, stop) and number:
                 seen = int("".join(str(self.signs.index(digit) - 5) for digit in number))
                 entry = texts.setdefault(seen, [length if sign == start else -1, length, 0])
                 entry[1], entry[2] = length, entry[2] + (1 if sign == start else -1)
@@ -79,12 +77,25 @@ class Marks:
                 generations.append((at, length, inside))
         text = "".join(pieces)
         whole = {i: (a, b) for i, (a, b, depth) in texts.items() if depth == 0 and a >= 0}
-        tokens, literals = [], []
-        for match in control.finditer(text):
-            a, b = match.span()
-            typed = any(at in cuts for at in range(a + 1, b)) or (b - a == 1 and b in breaks)
-            (literals.append((a, b)) if typed else tokens.append(Token(a, b, match[0])))
-        return Marked(text, whole, tuple(generations), tuple(tokens), tuple(literals))
+        tokens, literals = _sorted(control.finditer(text), cuts, breaks)
+        return Marked(text, whole, tuple(generations), tokens, literals)
+
+
+def _sorted(
+    matches: Iterable[re.Match[str]], cuts: set[int], breaks: set[int]
+) -> tuple[tuple[Token, ...], tuple[tuple[int, int], ...]]:
+    """Control tokens that the template wrote, and ranges that were typed: those with a mark inside.
+
+    A token of one character has no inside; its mark stands right behind it.
+    """
+    tokens, literals = [], []
+    for match in matches:
+        a, b = match.span()
+        if any(at in cuts for at in range(a + 1, b)) or (b - a == 1 and b in breaks):
+            literals.append((a, b))
+        else:
+            tokens.append(Token(a, b, match[0]))
+    return tuple(tokens), tuple(literals)
 
 
 @dataclass(frozen=True, slots=True)

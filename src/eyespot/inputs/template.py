@@ -9,6 +9,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from eyespot.inputs import sandbox
 from eyespot.runtime.limits import LIMITS, Limits
 
 KEPT_CHILDREN = 4
+PROBE = "80313708"  # no letters, no space: nothing that a template would change
 
 
 class _Child:
@@ -118,3 +121,34 @@ def render_template(
     if "error" in reply:
         raise EyespotError(f"template-{reply['error']}", f"the chat template says: {reply['message'][:500]}")
     return reply["texts"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a template takes."""
+
+    strings: bool  # content as a string
+    parts: bool  # content as a list of parts
+    images: bool  # writes the placeholder of an image part
+
+
+@lru_cache(maxsize=64)
+def probe(template: str, image_token: str | None, tokens: tuple[tuple[str, str], ...], limits: Limits) -> Shape:
+    """Find what a template takes by rendering a message each way: what it does not understand vanishes or fails."""
+
+    def shown(content: Any) -> str:
+        variables = {**dict(tokens), "messages": [{"role": "user", "content": content}], "add_generation_prompt": False}
+        try:
+            text = render_template(template, [variables], limits=limits)[0]
+        except EyespotError as error:
+            if error.code == "template-limit":
+                raise
+            return ""
+        # A template for strings may print the list itself, in Python's or JSON's spelling.
+        return "" if "'type':" in text or '"type":' in text else text
+
+    text = {"type": "text", "text": PROBE}
+    parts, pictured = shown([text]), shown([{"type": "image"}, text])
+    images = bool(image_token) and pictured.count(image_token) > parts.count(image_token)  # type: ignore[arg-type]
+    # Stage-1 templates drop the prompt's text and write the picture alone.
+    return Shape(PROBE in shown(PROBE), PROBE in parts or images, images)

@@ -4,8 +4,10 @@ Never chosen in silence: a model without a template raises ``template-missing`` 
 Formats: LLaVA's `conversation.py` (v1 and plain), github.com/haotian-liu/LLaVA.
 """
 
+from collections.abc import Sequence
+
 # How a message's parts become one string: leading pictures get a line of their own, as LLaVA writes them; later
-# ones stand where the caller put them. `inputs/chat.py: as_string` writes the same for templates that take strings.
+# ones stand where the caller put them. `as_string` says the same in Python.
 _FLATTEN = """\
 {%- set flat = namespace(messages=[]) -%}
 {%- for message in messages -%}
@@ -85,6 +87,18 @@ def with_images(template: str, image_token: str = "<image>") -> str:
     `image_token` where a picture stands. Works in `transformers` too.
     """
     return _FLATTEN.replace("IMAGE_TOKEN", image_token) + template
+
+
+def as_string(pieces: Sequence[str | None], image_token: str) -> str:
+    """Parts as one string, None for a picture: leading pictures get a line of their own, later ones stand bare."""
+    text, leading = "", False
+    for i, piece in enumerate(pieces):
+        shown = image_token if piece is None else piece
+        if leading and not shown.startswith("\n"):
+            text += "\n"
+        leading = piece is None and (i == 0 or leading)
+        text += shown
+    return text
 
 
 VICUNA = with_images(_VICUNA)

@@ -1,14 +1,11 @@
 """`Tokenizer`: a thin wrapper of `tokenizers` that reads a checkpoint's files and can take any stretch as plain text.
 
-No chat template and no padding here. The surprising choice: text in which some special tokens are only *spelled* is
-still tokenised in one call, by a twin tokenizer whose special tokens are spelled in characters that no text holds;
-the meant ones are written in that spelling, the typed ones stay ordinary text. Rules for which tokens count as
-special follow `transformers` (tokenization_utils_tokenizers.py).
+No chat template and no padding here. Text in which control tokens are only *typed* is still tokenised in one call
+(`twin.py`). Which tokens count as special follows `transformers` (tokenization_utils_tokenizers.py).
 """
 
 import json
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,12 +17,10 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from eyespot.errors import EyespotError
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
+from eyespot.inputs.twin import Twin
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 MODEL_FILES = ("tokenizer.model", "spiece.model")
-# The twin spells added token i as this noncharacter followed by a private-use character.
-ARMED = "\ufdd0"
-_FIRST_PRIVATE = 0xF0000
 # Words with their leading space, single digits, single marks: what a tiny model should see as one token each.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
 
@@ -124,24 +119,13 @@ class Tokenizer:
         """
         if not special_tokens:
             literals = [(0, len(text))]
-        typed = [m for m in self._spelled.finditer(text) if _overlaps(m.span(), literals)] if literals else []
-        if not typed:
+        spelled = list(self._spelled.finditer(text)) if literals else []
+        meant = [m for m in spelled if not any(a < m.end() and m.start() < b for a, b in literals)]
+        if len(meant) == len(spelled):
             return _tokens(self._backend.encode(text, add_special_tokens=add_special_tokens))
-        if ARMED in text:
-            raise EyespotError("message-malformed", "the text holds the noncharacter U+FDD0")
-        pieces, borders, shifts, position, length = [], [], [], 0, 0
-        for match in self._spelled.finditer(text):
-            if _overlaps(match.span(), literals):
-                continue
-            armed = self._armed[match[0]]
-            pieces += [text[position : match.start()], armed]
-            length += match.start() - position + len(armed)
-            position = match.end()
-            borders.append(length)
-            shifts.append(position - length)
-        pieces.append(text[position:])
-        tokens = _tokens(self._twin.encode("".join(pieces), add_special_tokens=add_special_tokens))
-        return Tokens(tokens.ids, [(_back(a, borders, shifts), _back(b, borders, shifts)) for a, b in tokens.offsets])
+        respelled, places = self._twin.respell(text, meant)
+        tokens = _tokens(self._twin.backend.encode(respelled, add_special_tokens=add_special_tokens))
+        return Tokens(tokens.ids, [(places.back(start), places.back(stop)) for start, stop in tokens.offsets])
 
     def encode_cut(self, text: str, max_length: int | None) -> list[int]:
         """Ids with the tokenizer's own special tokens, at most `max_length`: the text is cut, they stay."""
@@ -233,7 +217,7 @@ class Tokenizer:
         special = [t for t in tokens if t.special]
         self._backend.add_special_tokens(special)
         self._backend.add_tokens([t for t in tokens if not t.special])
-        for name in ("_added", "special_tokens", "added_tokens", "_spelled", "_armed", "_twin"):
+        for name in ("_added", "special_tokens", "added_tokens", "_spelled", "_twin"):
             self.__dict__.pop(name, None)
 
     def _add_missing(self) -> None:
@@ -268,8 +252,6 @@ class Tokenizer:
         pair = pattern + " " + pattern.replace("$A", "$B")
         self._backend.post_processor = processors.TemplateProcessing(single=pattern, pair=pair, special_tokens=special)
 
-    # -- the twin ---------------------------------------------------------------------------------------------------
-
     @cached_property
     def _added(self) -> dict[int, AddedToken]:
         return self._backend.get_added_tokens_decoder()
@@ -277,27 +259,11 @@ class Tokenizer:
     @cached_property
     def _spelled(self) -> re.Pattern[str]:
         """Any added token, the longest first."""
-        longest = sorted(self.added_tokens, key=len, reverse=True)
-        return re.compile("|".join(map(re.escape, longest)) or r"(?!)")
+        return re.compile("|".join(map(re.escape, sorted(self.added_tokens, key=len, reverse=True))) or r"(?!)")
 
     @cached_property
-    def _armed(self) -> dict[str, str]:
-        return {token: ARMED + chr(_FIRST_PRIVATE + i) for i, token in enumerate(self.added_tokens)}
-
-    @cached_property
-    def _twin(self) -> tokenizers.Tokenizer:
-        """The same tokenizer with the added tokens spelled otherwise, in the model's vocabulary too; ids unchanged."""
-        data, armed = json.loads(self._backend.to_str()), self._armed
-        for token in data["added_tokens"]:
-            token["content"] = armed[token["content"]]
-        model = data["model"]
-        if isinstance(model["vocab"], dict):
-            model["vocab"] = {armed.get(piece, piece): i for piece, i in model["vocab"].items()}
-        else:  # unigram: [piece, score] in order of ids
-            model["vocab"] = [[armed.get(piece, piece), score] for piece, score in model["vocab"]]
-        if isinstance(model.get("unk_token"), str):
-            model["unk_token"] = armed.get(model["unk_token"], model["unk_token"])
-        return tokenizers.Tokenizer.from_str(json.dumps(data))
+    def _twin(self) -> Twin:
+        return Twin(self._backend.to_str(), self.added_tokens)
 
 
 def _tokens(encoding: tokenizers.Encoding) -> Tokens:
@@ -306,16 +272,6 @@ def _tokens(encoding: tokenizers.Encoding) -> Tokens:
     if any(encoding.special_tokens_mask):
         offsets = [(-1, -1) if i is None else o for i, o in zip(encoding.sequence_ids, offsets, strict=True)]
     return Tokens(encoding.ids, offsets)
-
-
-def _overlaps(span: tuple[int, int], ranges: Sequence[tuple[int, int]]) -> bool:
-    return any(start < span[1] and span[0] < stop for start, stop in ranges)
-
-
-def _back(position: int, borders: list[int], shifts: list[int]) -> int:
-    """A position in the armed text as one in the text itself; `borders` are where armed tokens stop."""
-    i = bisect_right(borders, position)
-    return position + (shifts[i - 1] if i else 0)
 
 
 def words(texts: Iterable[str], specials: Sequence[str], **named: str) -> Tokenizer:

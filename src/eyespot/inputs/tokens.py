@@ -100,17 +100,15 @@ def tokenise(rendered: Rendered, messages: Sequence[Message], tokenizer: Tokeniz
 
 
 def _placeholders(ids: np.ndarray, rendered: Rendered, tokenizer: Tokenizer, rule: TextRule) -> np.ndarray:
-    if not rendered.media:
-        return np.zeros(0, np.int64)
     wanted = rule.image_token_id if rule.image_token_id is not None else tokenizer.id_of(rule.image_token)
-    places = np.flatnonzero(ids == wanted).astype(np.int64)
+    places = np.flatnonzero(ids == wanted) if wanted is not None else np.zeros(0, np.int64)
     if len(places) != len(rendered.media):
         raise EyespotError(
             "tokenizer-token",
             f"{rule.image_token!r} (id {wanted}) stands {len(rendered.media)} times in the text, but {len(places)} "
             "times in its tokens",
         )
-    return places
+    return places.astype(np.int64)
 
 
 def _begin(rendered: Rendered, stops: np.ndarray) -> int:
