@@ -1,6 +1,7 @@
 """Templates are strangers' programs: they end, within limits, and reach nothing."""
 
 import os
+import signal
 import threading
 import time
 
@@ -124,6 +125,23 @@ def test_the_children_are_few_and_stay():
     before = [child.process.pid for child in module._idle]
     render_template("{{ x }}", [{"x": 1}])
     assert [child.process.pid for child in module._idle] == before and len(before) <= module.KEPT_CHILDREN
+
+
+def test_a_child_that_died_is_replaced():
+    render_template("{{ x }}", [{"x": 1}])
+    for child in module._idle:
+        child.process.kill()
+        child.process.wait()
+    assert render_template("{{ x }}", [{"x": 2}]) == ["2"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_is_for_the_parent():
+    render_template("{{ x }}", [{"x": 1}])
+    child = module._idle[-1]
+    child.process.send_signal(signal.SIGINT)
+    assert render_template("{{ x }}", [{"x": 2}]) == ["2"]
+    assert child.process.poll() is None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

@@ -11,6 +11,7 @@ import datetime as dt
 import faulthandler
 import json
 import os
+import signal
 import struct
 import sys
 from typing import Any, BinaryIO
@@ -102,17 +103,14 @@ def answer(env: ImmutableSandboxedEnvironment, compiled: dict[str, jinja2.Templa
 def time_limit(seconds: float):
     """End this process after `seconds` of its own CPU time, or three times that on the clock, even inside C code."""
     faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.stderr)
-    try:
-        import signal
-
-        signal.setitimer(signal.ITIMER_PROF, seconds)  # SIGPROF's default action ends the process
-    except (ImportError, AttributeError):  # Windows: the clock alone
-        signal = None
+    timer = getattr(signal, "setitimer", None)  # Windows has none: there the clock alone counts
+    if timer:
+        timer(signal.ITIMER_PROF, seconds)  # SIGPROF's default action ends the process
     try:
         yield
     finally:
-        if signal:
-            signal.setitimer(signal.ITIMER_PROF, 0)
+        if timer:
+            timer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()
 
 
@@ -143,6 +141,7 @@ def write_frame(stream: BinaryIO, message: Any) -> None:
 
 def main() -> None:
     """Answer requests until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent; it closes the pipe when it ends
     limit_memory(MEMORY_BYTES)
     env, compiled = environment(), {}
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")

@@ -61,6 +61,21 @@ class _Child:
 _idle: list[_Child] = []
 
 
+def _child() -> _Child:
+    """An idle child that still lives, or a new one."""
+    while _idle:
+        child = _idle.pop()
+        if child.process.poll() is None:
+            return child
+        child.close()
+    try:
+        return _Child()
+    except OSError as error:
+        raise EyespotError(
+            "not-supported", f"the process that renders chat templates does not start: {error}"
+        ) from None
+
+
 def _forget() -> None:
     """After a fork the children belong to the parent; the copies of their pipes are closed here."""
     for child in _idle:
@@ -109,7 +124,7 @@ def render_template(
         "limit": limits.max_template_output,
         "seconds": limits.template_timeout_s,
     }
-    child = _idle.pop() if _idle else _Child()
+    child = _child()
     reply = child.ask(request)
     if reply is None:
         child.close()
