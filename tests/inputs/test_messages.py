@@ -44,7 +44,9 @@ def test_images_beside_plain_string_content_go_before_the_first_users_text():
     assert messages[1].parts[-1] == Text("q")
 
 
-@pytest.mark.parametrize("image", ["a.png", Path("a.png"), b"bytes", ARRAY, Image.new("RGB", (3, 3))], ids=str)
+@pytest.mark.parametrize(
+    "image", ["a.png", Path("a.png"), b"bytes", ARRAY, Image.new("RGB", (3, 3))], ids=lambda image: type(image).__name__
+)
 def test_a_single_image_need_not_be_in_a_list(image):
     (source,) = sources(read_messages("q", image))
     assert source is image
