@@ -33,9 +33,10 @@ check: $(VENV)/.ready-dev  ## format, lint, types, layers
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-cache
 
-fmt: $(VENV)/.ready-dev  ## format and mend what can be mended
+fmt: $(VENV)/.ready-dev  ## format, mend what can be mended, write the pages that are made from code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python tests/structure/pages.py
 
 bench: $(VENV)/.ready-parity  ## speed, on an idle machine
 	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
