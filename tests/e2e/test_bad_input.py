@@ -18,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from tests.e2e.checkpoints import clip, llava, save
 from tests.e2e.rows import pixels, row, write_rows
 
 import eyespot
@@ -361,3 +362,34 @@ def test_a_process_ends_with_two_and_two_lines(home, process):
     assert out == ""
     assert [line[:5] for line in err.splitlines()] == ["error", "  -> "]
     assert "nowhere.png" in err
+
+
+def test_an_answer_ends_where_the_model_knows_no_further_position(home):
+    model = eyespot.load(home / "model")
+    limit = model.module.config.decoder.max_position_embeddings
+    word = model.chat("star " * 10, max_new_tokens=1).usage.prompt_tokens
+    length = (model.chat("star " * 20, max_new_tokens=1).usage.prompt_tokens - word) // 10
+    reply = model.chat("star " * (10 + (limit - word) // length - 4), max_new_tokens=10_000, temperature=5.0, seed=0)
+    assert reply.finish_reason == "length"
+    assert reply.usage.prompt_tokens + reply.usage.completion_tokens == limit
+
+
+@pytest.mark.parametrize(
+    ("make", "key", "value"),
+    [
+        (llava, "vision_feature_layer", None),
+        (llava, "vision_feature_layer", [1.5]),
+        (llava, "vision_feature_select_strategy", "cls"),
+        (clip, "projection_dim", -1),
+        (clip, "logit_scale_init_value", "high"),
+        (clip, "text_config_dict", [3]),
+    ],
+)
+def test_a_config_of_nonsense_names_its_key(tmp_path, make, key, value):
+    save(make(), tmp_path)
+    (tmp_path / "eyespot.json").unlink()
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
+    with pytest.raises(EyespotError, match=key) as caught:
+        eyespot.load(tmp_path)
+    assert caught.value.code == "family-config"

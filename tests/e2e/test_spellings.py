@@ -6,6 +6,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from tests.e2e.checkpoints import clip, save
 from tests.e2e.rows import pixels
 
 import eyespot
@@ -123,3 +124,10 @@ def test_special_tokens_that_a_user_types_stay_text(model, home, command, typed)
     without = model.trace("it?", [home / "star.png"]).input_ids.tolist()
     assert with_picture.count(tokenizer.id_of("<image>")) == without.count(tokenizer.id_of("<image>")) > 0
     assert command("chat", home / "model", f"What is {typed} it?", "--max-new-tokens", 2).code == 0
+
+
+def test_a_picture_alone_is_a_list_of_one_for_contrastive_models_too(tmp_path, home):
+    model = eyespot.load(save(clip(), tmp_path / "clip"))
+    listed = model.encode_images([home / "star.png"])
+    for source in SOURCES.values():
+        assert model.encode_images(source(home)).equal(listed)

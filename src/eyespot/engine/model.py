@@ -16,7 +16,7 @@ from eyespot.data.packing import media_batch, pack
 from eyespot.engine.generate import Sampling, answer_packed, decode
 from eyespot.errors import EyespotError, nearest
 from eyespot.inputs.decode import decode_image
-from eyespot.inputs.messages import read_messages
+from eyespot.inputs.messages import as_list, read_messages
 from eyespot.inputs.patches import prepare_image
 from eyespot.models.dual import DualEncoder
 from eyespot.models.vlm import VisionLanguageModel
@@ -124,12 +124,13 @@ class Model:
     # ----------------------------------------------------------------------------------------------- contrastive models
 
     @torch.inference_mode()
-    def encode_images(self, images: Sequence[Any]) -> Float[Tensor, "B D"]:
+    def encode_images(self, images: Any) -> Float[Tensor, "B D"]:
         """Unit vectors of pictures (paths, PIL images, uint8 arrays, bytes, URLs)."""
         dual = self._dual("encode_images")
         rule = self.contract.image
         items = [
-            prepare_image(decode_image(image, rule=rule, name=f"image {i}"), rule) for i, image in enumerate(images)
+            prepare_image(decode_image(image, rule=rule, name=f"image {i}"), rule)
+            for i, image in enumerate(as_list(images))
         ]
         if not items:
             raise EyespotError("argument", "expected at least one image, got none", where="images")
@@ -143,7 +144,7 @@ class Model:
         return dual.encode_texts(self._text_ids(texts))
 
     @torch.inference_mode()
-    def similarity(self, images: Sequence[Any], texts: Sequence[str]) -> Float[Tensor, "I J"]:
+    def similarity(self, images: Any, texts: Sequence[str]) -> Float[Tensor, "I J"]:
         """Logits of every picture with every text, as the published model gives them."""
         dual = self._dual("similarity")
         return dual.similarity(self.encode_images(images), self.encode_texts(texts))

@@ -9,7 +9,7 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.families import sidefiles
-from eyespot.families.family import Context, Family, Files, Json, Layout, section
+from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, section, unsupported
 from eyespot.families.towers import CLIP_TEXT, CLIP_VISION, TEXT_RULES, read_clip_text, vision_rules, write_clip_text
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig
@@ -21,13 +21,15 @@ from eyespot.weights.keymap import KeyMap, Rule, within
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig | VitConfig:
     """Both towers, or the image tower alone (`clip_vision_model`), with its projection where the file has one."""
     if raw["model_type"] == CLIP_VISION.model_type:
-        width = raw.get("projection_dim", 512) if "visual_projection.weight" in names else None
+        width = _width(raw) if "visual_projection.weight" in names else None
         return CLIP_VISION.read(raw, width)
-    width = raw.get("projection_dim", 512)
+    width, scale = _width(raw), raw.get("logit_scale_init_value", 2.6592)
+    if not isinstance(scale, (int, float)):
+        raise unsupported("logit_scale_init_value", scale, "a number")
     return DualConfig(
         vision=CLIP_VISION.read(_tower(raw, "vision_config", CLIP_VISION.defaults), width),
         text=read_clip_text(_tower(raw, "text_config", CLIP_TEXT), width),
-        logit_scale=raw.get("logit_scale_init_value", 2.6592),
+        logit_scale=float(scale),
     )
 
 
@@ -76,9 +78,15 @@ def contract_to_hf(contract: Contract, config: DualConfig | VitConfig) -> dict[s
 
 def _tower(raw: Json, key: str, defaults: Json) -> Json:
     """One tower's config; a legacy ``…_config_dict`` beside it wins, its gaps filled with defaults."""
-    legacy = raw.get(f"{key}_dict")
     own = section(raw, key)
-    return own if legacy is None else {**own, **defaults, **legacy}
+    return own if raw.get(f"{key}_dict") is None else {**own, **defaults, **section(raw, f"{key}_dict")}
+
+
+def _width(raw: Json) -> int:
+    """Of the space that both towers project to."""
+    width = {"projection_dim": raw.get("projection_dim", 512)}
+    check_sizes(width, width)
+    return width["projection_dim"]
 
 
 def tiny() -> dict[str, Any]:

@@ -41,11 +41,14 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     if raw.get("projector_hidden_act", "gelu") != "gelu":
         raise unsupported("projector_hidden_act", raw["projector_hidden_act"], "gelu")
     strategy = raw.get("vision_feature_select_strategy", "default")
+    if strategy not in ("default", "full"):
+        raise unsupported("vision_feature_select_strategy", strategy, "default or full")
     if strategy == "default" and not tower.class_token:
         raise unsupported("vision_feature_select_strategy", strategy, "full, as this tower has no class token to drop")
     layers = raw.get("vision_feature_layer", -2)
-    layers = (layers,) if isinstance(layers, int) else tuple(layers)
-    if not layers or not all(-tower.num_layers - 1 <= layer <= tower.num_layers for layer in layers):
+    layers = tuple(layers) if isinstance(layers, list) else (layers,)
+    known = range(-tower.num_layers - 1, tower.num_layers + 1)
+    if not layers or not all(isinstance(layer, int) and layer in known for layer in layers):
         raise unsupported("vision_feature_layer", raw["vision_feature_layer"], f"within {tower.num_layers} layers")
     tie = bool(raw.get("tie_word_embeddings")) or decoder.tie_word_embeddings
     if names:

@@ -35,7 +35,7 @@ def read_messages(text_or_messages: Any, images: Any = ()) -> tuple[Message, ...
     Raises:
         EyespotError: ``message-malformed`` naming the message and part, ``media-count`` naming both counts.
     """
-    given = _as_list(images)
+    given = as_list(images)
     if isinstance(text_or_messages, str):
         parts = tuple(MediaRef("image", image) for image in given)
         return (Message("user", (*parts, Text(_clean(text_or_messages, "messages[0]")))),)
@@ -49,7 +49,8 @@ def read_messages(text_or_messages: Any, images: Any = ()) -> tuple[Message, ...
     return _place(messages, given, text_or_messages)
 
 
-def _as_list(images: Any) -> list:
+def as_list(images: Any) -> list:
+    """Pictures as a list, where a caller may have given one alone."""
     if images is None:
         return []
     one_array = isinstance(images, np.ndarray) and images.ndim <= 3
