@@ -1,5 +1,7 @@
 """Tiny random checkpoints made by `transformers`, as a publisher would upload them."""
 
+import json
+
 import torch
 import transformers as hf
 from tests.e2e.checkpoints import CHATML, TEXTS, VICUNA
@@ -72,15 +74,26 @@ def image_processor():
     return hf.CLIPImageProcessorPil(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
 
 
-def qwen2(folder, *, spare, tied):
-    """A Qwen2 that has never heard of pictures; `spare` rows of its embedding belong to no token."""
+def qwen2(folder, *, spare, tied, old=False):
+    """A Qwen2 that has never heard of pictures.
+
+    `spare` rows of its embedding belong to no token. `old`: bfloat16 in shards, the template in the tokenizer's config.
+    """
     tok = tokenizer(folder, eos="<|im_end|>", template=CHATML)
     config = hf.Qwen2Config(
         vocab_size=len(tok) + spare, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=tied, use_sliding_window=False,
         bos_token_id=None, eos_token_id=tok.eos_token_id, pad_token_id=tok.pad_token_id,
     )  # fmt: skip
-    redraw(hf.Qwen2ForCausalLM(config)).save_pretrained(folder)
+    model = redraw(hf.Qwen2ForCausalLM(config))
+    if old:
+        model.to(torch.bfloat16).save_pretrained(folder, max_shard_size="20KB")
+        assert (folder / "model.safetensors.index.json").is_file()
+        (folder / "chat_template.jinja").unlink()
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "chat_template": CHATML}))
+    else:
+        model.save_pretrained(folder)
     return folder
 
 

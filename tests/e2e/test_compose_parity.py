@@ -29,13 +29,14 @@ def data(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("tower", "spare", "tied"), [("clip", 0, False), ("clip", 45, True), ("siglip", 1, False)]
+    ("tower", "spare", "tied", "old"),
+    [("clip", 0, False, False), ("clip", 45, True, False), ("siglip", 1, False, False), ("clip", 0, False, True)],
 )  # fmt: skip
-def test_composed_trained_exported_and_answered_alike(data, command, tower, spare, tied):
+def test_composed_trained_exported_and_answered_alike(data, command, tower, spare, tied, old):
     from tests.e2e import published
 
     getattr(published, tower)(data / tower)
-    published.qwen2(data / "qwen2", spare=spare, tied=tied)
+    published.qwen2(data / "qwen2", spare=spare, tied=tied, old=old)
     assert command("build", "llava", "--vision", tower, "--decoder", "qwen2").code == 0
 
     options = ["model=llava", "data=rows.json", "out=run", "seed=3"]
@@ -62,7 +63,7 @@ def same_answers(folder, *pictures):
     )
     assert not any(info.values()), info
     processor = hf.AutoProcessor.from_pretrained(folder, backend="pil")
-    model = eyespot.load(folder)
+    model = eyespot.load(folder, dtype="float32")
     parts = [{"type": "image", "image": str(p)} for p in pictures]
     for content in (
         [parts[0], {"type": "text", "text": QUESTION}],
