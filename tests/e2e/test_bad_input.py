@@ -97,7 +97,14 @@ def rows(change, *options):
         return write_rows(folder / "rows.json", [row(id="bad", **change)])
 
     def pairs(home, path):
-        return [f"model={home / 'model'}", f"data={path}", f"out={path.parent / 'run'}", "steps=1", *options]
+        return [
+            f"model={home / 'model'}",
+            f"data={path}",
+            f"out={path.parent / 'run'}",
+            "steps=1",
+            "batch_tokens=200",
+            *options,
+        ]
 
     def call(home, path):
         return list(train(read_overrides(finetune(), pairs(home, path))))
@@ -348,7 +355,15 @@ def test_inspect_data_names_each_bad_row_and_what_is_wrong(home, tmp_path, comma
 def test_a_refused_run_goes_on_in_the_same_folder_once_the_data_are_mended(home, tmp_path, command):
     shutil.copy(home / "star.png", tmp_path)
     data = write_rows(tmp_path / "rows.json", [row(conversations=[TURN])])
-    words = ["train", "finetune", f"model={home / 'model'}", f"data={data}", f"out={tmp_path / 'run'}", "steps=1"]
+    words = [
+        "train",
+        "finetune",
+        f"model={home / 'model'}",
+        f"data={data}",
+        f"out={tmp_path / 'run'}",
+        "steps=1",
+        "batch_tokens=200",
+    ]
     assert command(*words).code == 2
     write_rows(data, [row(0)])
     assert command(*words, "--resume", "auto").code == 0
@@ -380,6 +395,8 @@ def test_an_answer_ends_where_the_model_knows_no_further_position(home):
         (llava, "vision_feature_layer", None),
         (llava, "vision_feature_layer", [1.5]),
         (llava, "vision_feature_select_strategy", "cls"),
+        (llava, "vision_config.num_hidden_layers", 10**9),
+        (llava, "text_config.num_hidden_layers", 10**9),
         (clip, "projection_dim", -1),
         (clip, "logit_scale_init_value", "high"),
         (clip, "text_config_dict", [3]),
@@ -389,7 +406,21 @@ def test_a_config_of_nonsense_names_its_key(tmp_path, make, key, value):
     save(make(), tmp_path)
     (tmp_path / "eyespot.json").unlink()
     path = tmp_path / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
-    with pytest.raises(EyespotError, match=key) as caught:
+    raw = json.loads(path.read_text())
+    *section, name = key.split(".")
+    (raw[section[0]] if section else raw)[name] = value
+    path.write_text(json.dumps(raw))
+    with pytest.raises(EyespotError, match=name) as caught:
         eyespot.load(tmp_path)
     assert caught.value.code == "family-config"
+
+
+def test_a_config_of_our_own_layout_cannot_fill_the_memory_either(tmp_path):
+    save(llava(), tmp_path, layout="eyespot")
+    (tmp_path / "eyespot.json").unlink()
+    path = tmp_path / "config.json"
+    raw = json.loads(path.read_text())
+    raw["config"]["decoder"]["num_layers"] = 10**9
+    path.write_text(json.dumps(raw))
+    with pytest.raises(EyespotError, match="decoder.num_layers"):
+        eyespot.load(tmp_path)

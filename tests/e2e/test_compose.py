@@ -61,7 +61,16 @@ def test_built_trained_in_two_stages_and_exported(here, command):
 
 def test_the_recipe_finetune_goes_on_with_a_composed_model(here, command):
     eyespot.save(eyespot.compose(vision="clip", decoder="qwen2"), "llava")
-    words = ["train", "finetune", "model=llava", "data=rows.json", "out=tuned", "steps=2", "trainable=connector"]
+    words = [
+        "train",
+        "finetune",
+        "model=llava",
+        "data=rows.json",
+        "out=tuned",
+        "steps=2",
+        "batch_tokens=400",
+        "trainable=connector",
+    ]
     assert command(*words).code == 0
     frozen = json.loads(Path("tuned/result.json").read_text())["frozen"]["finetune"]
     assert {part for part, h in frozen.items() if h["before"] != h["after"]} == {"connector"}

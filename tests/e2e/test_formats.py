@@ -65,7 +65,14 @@ def test_every_format_is_recognised_and_gives_the_same_tokens(processor, data):
 
 
 def test_every_format_trains_and_the_run_says_what_it_read(home, data, command, tmp_path):
-    words = ["train", "finetune", f"model={home / 'model'}", f"image_root={data / 'pictures'}", "steps=1"]
+    words = [
+        "train",
+        "finetune",
+        f"model={home / 'model'}",
+        f"image_root={data / 'pictures'}",
+        "steps=1",
+        "batch_tokens=200",
+    ]
     losses = set()
     for name in ROWS:
         result = command(*words, f"data={data / name}.jsonl", f"out={tmp_path / name}")

@@ -98,7 +98,7 @@ def test_resuming_with_another_configuration_is_refused_naming_the_key(out, comm
 
 def test_json_prints_where_everything_is(tmp_path, home, command):
     words = ["train", "finetune", f"model={home / 'model'}", f"data={home / 'rows.json'}", f"out={tmp_path / 'run'}"]
-    result = command(*words, "steps=2", "log_every=2", "--json")
+    result = command(*words, "steps=2", "batch_tokens=400", "log_every=2", "--json")
     assert result.code == 0
     said = json.loads(result.out)
     assert said["model"] == str(tmp_path / "run" / "model")
@@ -149,7 +149,7 @@ def test_a_repeated_id_is_said_and_is_no_fault(home, tmp_path, command, caplog):
         f"data={tmp_path / 'rows.json'}",
         f"out={tmp_path / 'run'}",
     ]
-    assert command(*words, "steps=2").code == 0
+    assert command(*words, "steps=2", "batch_tokens=400").code == 0
     ledger = json.loads((tmp_path / "run" / "result.json").read_text())["data"]["finetune"]
     assert ledger["dropped"] == {} and "row-1" in ledger["warnings"][0]
     assert "row-1" in caplog.text

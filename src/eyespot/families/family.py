@@ -24,6 +24,8 @@ ModelConfig = VlmConfig | DualConfig | VitConfig
 Json = Mapping[str, Any]
 Files = Mapping[str, Any]  # a checkpoint's small files by name: JSON objects as dicts, templates as text
 
+MAX_LAYERS = 1000  # several times the deepest model there is; a number from a stranger's file must not fill the memory
+
 _MODULES: dict[type, Callable[..., nn.Module]] = {
     VlmConfig: VisionLanguageModel, DualConfig: DualEncoder, VitConfig: VisionEncoder,
 }  # fmt: skip
@@ -126,6 +128,10 @@ class Loaded:
 
 def build(config: ModelConfig, device: torch.device | str = "cpu") -> nn.Module:
     """A module with fresh weights, or with none on the meta device."""
+    for name in ("", "decoder", "vision", "text"):
+        layers = getattr(getattr(config, name, None) if name else config, "num_layers", 0)
+        if layers > MAX_LAYERS:
+            raise unsupported(f"{name}.num_layers".strip("."), layers, f"up to {MAX_LAYERS:,}")
     with torch.device(device):
         return _MODULES[type(config)](config)
 
@@ -149,6 +155,8 @@ def check_sizes(raw: Json, keys: Collection[str], where: str = "") -> None:
     for key in keys:
         if not isinstance(raw[key], int) or isinstance(raw[key], bool) or raw[key] < 1:
             raise unsupported(f"{where}{key}", raw[key], "a positive whole number")
+        if key == "num_hidden_layers" and raw[key] > MAX_LAYERS:
+            raise unsupported(f"{where}{key}", raw[key], f"up to {MAX_LAYERS:,}")
 
 
 def differences(a: Any, b: Any, path: str = "") -> list[str]:
