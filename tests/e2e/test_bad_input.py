@@ -397,6 +397,9 @@ def test_an_answer_ends_where_the_model_knows_no_further_position(home):
         (llava, "vision_feature_select_strategy", "cls"),
         (llava, "vision_config.num_hidden_layers", 10**9),
         (llava, "text_config.num_hidden_layers", 10**9),
+        (llava, "text_config.num_key_value_heads", -1),
+        (llava, "vision_config.patch_size", []),
+        (llava, "vision_config.hidden_act", {}),
         (clip, "projection_dim", -1),
         (clip, "logit_scale_init_value", "high"),
         (clip, "text_config_dict", [3]),
@@ -415,12 +418,43 @@ def test_a_config_of_nonsense_names_its_key(tmp_path, make, key, value):
     assert caught.value.code == "family-config"
 
 
-def test_a_config_of_our_own_layout_cannot_fill_the_memory_either(tmp_path):
+NONSENSE = [
+    ("preprocessor_config.json", "image_processor_type", 7),
+    ("preprocessor_config.json", "size", {"shortest_edge": -1}),
+    ("preprocessor_config.json", "crop_size", {"height": 28, "width": "wide"}),
+    ("preprocessor_config.json", "crop_size", 10**9),
+    ("preprocessor_config.json", "resample", 99),
+    ("preprocessor_config.json", "image_mean", [0.5, 0.5]),
+    ("preprocessor_config.json", "image_std", [0.5, 0.0, 0.5]),
+    ("generation_config.json", "eos_token_id", {}),
+    ("tokenizer_config.json", "eos_token", 5),
+    ("processor_config.json", "image_token", [None]),
+]
+
+
+@pytest.mark.parametrize(("file", "key", "value"), NONSENSE)
+def test_side_files_of_nonsense_are_told_too(tmp_path, file, key, value):
+    save(llava(), tmp_path)
+    (tmp_path / "eyespot.json").unlink()
+    path = tmp_path / file
+    raw = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**raw, key: value}))
+    with pytest.raises(EyespotError) as caught:
+        eyespot.load(tmp_path)
+    assert caught.value.code in ("family-config", "config-value", "checkpoint-corrupt")
+    assert key.removeprefix("image_") in str(caught.value).replace("image_token_index", "")
+
+
+OWN = [("num_layers", 10**9), ("vocab_size", -1), ("num_heads", 0)]
+
+
+@pytest.mark.parametrize(("key", "value"), OWN)
+def test_a_config_of_our_own_layout_is_looked_at_as_closely(tmp_path, key, value):
     save(llava(), tmp_path, layout="eyespot")
     (tmp_path / "eyespot.json").unlink()
     path = tmp_path / "config.json"
     raw = json.loads(path.read_text())
-    raw["config"]["decoder"]["num_layers"] = 10**9
+    raw["config"]["decoder"][key] = value
     path.write_text(json.dumps(raw))
-    with pytest.raises(EyespotError, match="decoder.num_layers"):
+    with pytest.raises(EyespotError, match=f"decoder.{key}"):
         eyespot.load(tmp_path)

@@ -22,6 +22,7 @@ class Config:
         Raises:
             EyespotError: ``config-unknown-key`` naming the nearest key; ``config-value`` for a value of a wrong type.
         """
+        _expect(isinstance(data, Mapping), data, f"a mapping ({cls.__name__})", where or cls.__name__)
         known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
         hints = typing.get_type_hints(cls)
         values = {}
@@ -61,7 +62,7 @@ def _plain(value: Any) -> Any:
 
 
 def convert(value: Any, hint: Any, where: str) -> Any:
-    """`value` as the type `hint` says, or a clear error. Strings are read as the declared type: ``"1e-5"`` is a float."""
+    """`value` as the type `hint` says, or a clear error. Strings are read as that type: ``"1e-5"`` is a float."""
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         return _convert_union(value, typing.get_args(hint), where)

@@ -50,6 +50,17 @@ class ImageRule(Config):
     exif: Literal["apply", "ignore"] = "apply"
     sixteen_bit: Literal["divide_257", "clip"] = "divide_257"
 
+    def __post_init__(self) -> None:
+        """Refuse what no picture could be prepared by."""
+        sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
+        for name, ok in (
+            ("size, shortest_edge and patch_size from 1 up", min(sides) >= 1),
+            ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
+            ("std above 0", min(self.std, default=0) > 0),
+        ):
+            if not ok:
+                raise EyespotError("config-value", f"expected {name}, got {self.to_dict()}", where="contract.image")
+
 
 @dataclass(frozen=True)
 class TextRule(Config):

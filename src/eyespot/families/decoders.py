@@ -68,7 +68,7 @@ class DecoderForm:
         """
         raw = {**self.defaults, **raw}
         _refuse_unknown(raw)
-        check_sizes(raw, _SIZES)
+        check_sizes(raw, [*_SIZES, *(key for key in ("num_key_value_heads", "head_dim") if raw.get(key) is not None)])
         heads = raw["num_attention_heads"]
         window, layers = self._read_window(raw)
         own = {ours: raw[theirs] for theirs, ours in _PLAIN.items()}

@@ -4,12 +4,13 @@ For what no published family can hold, such as a convolutional stem. The contrac
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import fields
 from typing import Any
 
 from eyespot.contracts.config import Config
 from eyespot.contracts.contract import Contract
 from eyespot.errors import EyespotError
-from eyespot.families.family import Context, Family, Files, Json, Layout, ModelConfig, build, unsupported
+from eyespot.families.family import Context, Family, Files, Json, Layout, ModelConfig, build, section, unsupported
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.connectors import ConnectorConfig
 from eyespot.models.decoder import DecoderConfig
@@ -20,15 +21,30 @@ from eyespot.weights.keymap import KeyMap, Rule
 
 KINDS: dict[str, type[Config]] = {"vlm": VlmConfig, "dual": DualConfig, "vision": VitConfig}
 VERSION = 1
+MAX_SIZE = 10**8
 
 
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> Any:
     """The config that stands under ``config``."""
-    if raw.get("version", VERSION) > VERSION:
+    if not isinstance(raw.get("version", VERSION), int) or raw.get("version", VERSION) > VERSION:
         raise unsupported("version", raw["version"], f"up to {VERSION}; a later eyespot wrote this")
-    if raw.get("kind") not in KINDS:
+    if not isinstance(raw.get("kind"), str) or raw["kind"] not in KINDS:
         raise unsupported("kind", raw.get("kind"), ", ".join(KINDS))
-    return KINDS[raw["kind"]].from_dict(raw.get("config") or {}, "config.json: config")
+    config = KINDS[raw["kind"]].from_dict(section(raw, "config"), "config.json: config")
+    _check(config)
+    return config
+
+
+def _check(config: Config, where: str = "") -> None:
+    """Sizes from which a module can be built."""
+    for key, value in ((f.name, getattr(config, f.name)) for f in fields(config)):
+        if isinstance(value, Config):
+            _check(value, f"{where}{key}.")
+        elif value is not None and (key.startswith("num_") or key.endswith("_size") or key in ("channels", "head_dim")):
+            if not all(1 <= size <= MAX_SIZE for size in (value if isinstance(value, tuple) else (value,))):
+                raise unsupported(f"{where}{key}", value, f"from 1 to {MAX_SIZE:,}")
+        elif key == "select_layers" and not value:
+            raise unsupported(f"{where}{key}", value, "at least one layer")
 
 
 def config_to_hf(config: ModelConfig, context: Context) -> dict[str, Any]:

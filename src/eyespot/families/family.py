@@ -24,7 +24,9 @@ ModelConfig = VlmConfig | DualConfig | VitConfig
 Json = Mapping[str, Any]
 Files = Mapping[str, Any]  # a checkpoint's small files by name: JSON objects as dicts, templates as text
 
-MAX_LAYERS = 1000  # several times the deepest model there is; a number from a stranger's file must not fill the memory
+# Several times the deepest model and the largest input that exist: numbers of a file must not fill the memory.
+MAX_LAYERS = 1000
+MAX_SIDE = 1 << 13  # pixels
 
 _MODULES: dict[type, Callable[..., nn.Module]] = {
     VlmConfig: VisionLanguageModel, DualConfig: DualEncoder, VitConfig: VisionEncoder,

@@ -104,6 +104,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     )  # fmt: skip
     token = processor.get("image_token") or files.get("tokenizer_config.json", {}).get("image_token") or "<image>"
     order = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
+    if not isinstance(token, str):
+        raise unsupported("image_token", token, "text")
     token_id = raw.get("image_token_index", raw.get("image_token_id", 32000))
     if tokenizer is not None and not llava_original.is_original(raw):
         _check_image_token(token, token_id, tokenizer, config)

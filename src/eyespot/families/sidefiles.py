@@ -10,7 +10,7 @@ from typing import Any
 
 from eyespot.contracts.contract import ImageRule, TextRule
 from eyespot.errors import EyespotError
-from eyespot.families.family import Files, unsupported
+from eyespot.families.family import MAX_SIDE, Files, unsupported
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.weights.files import read_json
 
@@ -75,7 +75,10 @@ def stop_tokens(files: Files, tokenizer: Tokenizer | None = None) -> tuple[int, 
     for source in (files.get("generation_config.json", {}), config.get("text_config") or {}, config):
         found = source.get("eos_token_id")
         if found is not None:
-            return tuple(found) if isinstance(found, (list, tuple)) else (found,)
+            found = tuple(found) if isinstance(found, (list, tuple)) else (found,)
+            if not all(isinstance(token, int) for token in found):
+                raise unsupported("eos_token_id", source["eos_token_id"], "an id or a list of ids")
+            return found
     own = tokenizer.id_of(tokenizer.eos_token) if tokenizer and tokenizer.eos_token else None
     return () if own is None else (own,)
 
@@ -109,18 +112,20 @@ def image_rule(
     if not raw:
         raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size)}
     name = raw.get("image_processor_type") or raw.get("feature_extractor_type") or kind
-    name = name.removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
+    name = str(name).removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
     if name not in PROCESSORS:
         raise unsupported("image_processor_type", name, ", ".join(PROCESSORS))
     raw = {**PROCESSORS[name], **raw}
     resize, size, shortest_edge = _resize(raw)
-    mean, std = tuple(raw["image_mean"]), tuple(raw["image_std"])
-    return ImageRule(
-        size=size, resize=resize, shortest_edge=shortest_edge, crop=bool(raw["do_center_crop"]),
-        pad_color=tuple(int(m * 255) for m in mean) if resize == "pad" else (0, 0, 0),
-        resample=_RESAMPLE[raw["resample"]], scale=raw["rescale_factor"] if raw["do_rescale"] else 1.0,
-        normalize=bool(raw["do_normalize"]), mean=mean, std=std, patch_size=patch_size, extra_tokens=extra_tokens,
-    )  # fmt: skip
+    if raw["resample"] not in range(len(_RESAMPLE)):
+        raise unsupported("resample", raw["resample"], f"a number below {len(_RESAMPLE)}")
+    rule = ImageRule.from_dict({
+        "size": size, "resize": resize, "shortest_edge": shortest_edge, "crop": bool(raw["do_center_crop"]),
+        "resample": _RESAMPLE[raw["resample"]], "scale": raw["rescale_factor"] if raw["do_rescale"] else 1.0,
+        "normalize": bool(raw["do_normalize"]), "mean": raw["image_mean"], "std": raw["image_std"],
+        "patch_size": patch_size, "extra_tokens": extra_tokens,
+    }, "image processor")  # fmt: skip
+    return rule.replace(pad_color=tuple(int(m * 255) for m in rule.mean)) if resize == "pad" else rule
 
 
 def image_processor(files: Files) -> dict[str, Any]:
@@ -165,7 +170,7 @@ def _resize(raw: Mapping[str, Any]) -> tuple[str, tuple[int, int], int | None]:
     size, crop = raw["size"], raw.get("crop_size")
     edge = size if isinstance(size, int) and raw["do_center_crop"] else None
     if isinstance(size, Mapping) and "shortest_edge" in size:
-        edge = size["shortest_edge"]
+        edge = _side(size["shortest_edge"], "size.shortest_edge")
     sides = None if edge is not None else _pair(size, "size")
     target = _pair(crop, "crop_size") if raw["do_center_crop"] else sides
     if target is None:
@@ -185,10 +190,16 @@ def _resize(raw: Mapping[str, Any]) -> tuple[str, tuple[int, int], int | None]:
 
 def _pair(size: Any, key: str) -> tuple[int, int]:
     if isinstance(size, int):
-        return size, size
+        return _side(size, key), size
     if isinstance(size, Mapping) and {"height", "width"} <= size.keys():
-        return size["height"], size["width"]
+        return _side(size["height"], f"{key}.height"), _side(size["width"], f"{key}.width")
     raise unsupported(key, size, "a number, or height and width")
+
+
+def _side(value: Any, key: str) -> int:
+    if not isinstance(value, int) or not 1 <= value <= MAX_SIDE:
+        raise unsupported(key, value, f"pixels from 1 to {MAX_SIDE:,}")
+    return value
 
 
 def _sides(size: tuple[int, int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eyespot.errors import EyespotError
-from eyespot.families.family import Json, check_sizes, differences, unsupported
+from eyespot.families.family import MAX_SIDE, Json, check_sizes, differences, unsupported
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.weights.keymap import Reshape, Rule, Split, within
@@ -91,7 +91,11 @@ class TowerForm:
         check_sizes(raw, _SIZES, "vision_config.")
         own = {ours: raw[theirs] for theirs, ours in _SHARED.items()} | dict(self.fixed)
         size, patch = _side(raw, "image_size"), _side(raw, "patch_size")
-        own |= {"image_size": (size, size), "patch_size": patch, "channels": raw.get("num_channels", 3)}
+        if patch > size:
+            raise unsupported("vision_config.patch_size", patch, f"at most image_size ({size})")
+        colours = {"num_channels": raw.get("num_channels", 3)}
+        check_sizes(colours, colours, "vision_config.")
+        own |= {"image_size": (size, size), "patch_size": patch, "channels": colours["num_channels"]}
         own |= {"activation": activation(raw), "projection_size": projection_size}
         if self.head_key and not raw.get(self.head_key, True):
             own["pool"] = "none"
@@ -160,7 +164,7 @@ def form_of(config: VitConfig) -> TowerForm:
 def read_clip_text(raw: Json, projection_size: int) -> TextEncoderConfig:
     """CLIP's text tower: causal; pooled at the end token, by CLIP's first rule where that is id 2."""
     raw = {**CLIP_TEXT, **raw}
-    check_sizes(raw, _SIZES, "text_config.")
+    check_sizes(raw, (*_SIZES, "vocab_size", "max_position_embeddings"), "text_config.")
     eos = raw["eos_token_id"]
     if not isinstance(eos, int):
         raise unsupported("text_config.eos_token_id", eos, "one id")
@@ -180,7 +184,7 @@ def write_clip_text(config: TextEncoderConfig) -> dict[str, Any]:
 def read_siglip_text(raw: Json) -> TextEncoderConfig:
     """SigLIP's text tower: both ways, pooled at the last position, a biased projection."""
     raw = {**_SIGLIP_TEXT, **raw}
-    check_sizes(raw, _SIZES, "text_config.")
+    check_sizes(raw, (*_SIZES, "vocab_size", "max_position_embeddings"), "text_config.")
     own = {ours: raw[theirs] for theirs, ours in _TEXT_SHARED.items()}
     width = raw["hidden_size"] if raw.get("projection_size") is None else raw["projection_size"]
     own |= {"activation": activation(raw), "causal": False, "pool": "last"}
@@ -195,7 +199,7 @@ def write_siglip_text(config: TextEncoderConfig) -> dict[str, Any]:
 
 def activation(raw: Json) -> str:
     """Their name of an activation as ours."""
-    if raw["hidden_act"] not in _ACTIVATIONS:
+    if not isinstance(raw["hidden_act"], str) or raw["hidden_act"] not in _ACTIVATIONS:
         raise unsupported("hidden_act", raw["hidden_act"], ", ".join(_ACTIVATIONS))
     return _ACTIVATIONS[raw["hidden_act"]]
 
@@ -220,9 +224,9 @@ def _checked(config: TextEncoderConfig, again: TextEncoderConfig, raw: dict[str,
 
 def _side(raw: Json, key: str) -> int:
     value = raw[key]
-    sides = set(value) if isinstance(value, (list, tuple)) else {value}
-    side = sides.pop()
-    if sides or not isinstance(side, int) or side < 1:
+    sides = value if isinstance(value, (list, tuple)) else [value]
+    side = sides[0] if sides else None
+    if not isinstance(side, int) or not 1 <= side <= MAX_SIDE or any(other != side for other in sides):
         raise unsupported(f"vision_config.{key}", value, "a square of whole pixels")
     return side
 

@@ -211,7 +211,12 @@ class Tokenizer:
 
     def _named(self, name: str) -> str | None:
         value = (self.special_map or {}).get(name) or self.config.get(name)
-        return value.get("content") if isinstance(value, Mapping) else value
+        value = value.get("content") if isinstance(value, Mapping) else value
+        if value is not None and not isinstance(value, str):
+            raise EyespotError(
+                "checkpoint-corrupt", f"{name} must be text, got {value!r}", where="tokenizer_config.json"
+            )
+        return value
 
     def _add(self, tokens: list[AddedToken]) -> None:
         special = [t for t in tokens if t.special]
