@@ -120,6 +120,7 @@ CODES: dict[str, str] = {
     "file-access": "Check that the path exists, that it may be read or written, and that the disk has room.",
     "argument": "See --help or the docstring.",
     "task-unknown": "Give the name of a known task.",
+    "world-unknown": "Give the name of a known world.",
     "extra-missing": "Install the named extra.",
     "not-supported": "This model cannot do that; the message says what it can.",
 }
