@@ -15,7 +15,9 @@ def relation(ask: Asker) -> Question | None:
     found = []
     for a, b in ask.pairs_of_things():
         pa, pb = scene.at(a), scene.at(b)
-        found += [(a, b, _AXES[k][pa[k] > pb[k]], _AXES[k][pa[k] < pb[k]]) for k in (0, 1) if abs(pa[k] - pb[k]) > APART]
+        found += [
+            (a, b, _AXES[k][pa[k] > pb[k]], _AXES[k][pa[k] < pb[k]]) for k in (0, 1) if abs(pa[k] - pb[k]) > APART
+        ]
     chosen = ask.some(found)
     names = chosen and _two_names(ask, chosen[0], chosen[1])
     if chosen is None or names is None:
@@ -69,9 +71,7 @@ def _more(ask: Asker) -> Question | None:
     counts = ask.scene.shapes
     in_focus = {t.shape for t in ask.scene.focus}
     shapes = [s for s in ask.config.shapes if counts[s] or ask.rng.random() < 0.25]
-    found = [
-        (a, b) for a in shapes for b in shapes if counts[a] > counts[b] and (a in in_focus or b in in_focus)
-    ]
+    found = [(a, b) for a in shapes for b in shapes if counts[a] > counts[b] and (a in in_focus or b in in_focus)]
     chosen = ask.some(found)
     if chosen is None:
         return None

@@ -19,14 +19,14 @@ _BANK = 512
 
 def ground(kind: str, new: bool, rng: Random, width: int, height: int) -> Image.Image:
     """A ground of this kind; `new` for the form kept out of training."""
-    return _KINDS[kind](new, rng, width, height)
+    return KINDS[kind](new, rng, width, height)
 
 
 def tint(new: bool, rng: Random) -> RGB:
     """A pale, dark or dull colour; sky-blue tints are kept for held-out splits."""
     hue = 0.47 + 0.14 * rng.random() if new else (0.63 + 0.82 * rng.random()) % 1
     kind = rng.random()
-    saturation = (0.1 if new else 0.0) + 0.14 * rng.random()
+    saturation = (0.06 if new else 0.0) + 0.13 * rng.random()
     if kind < 0.65:
         value = 0.8 + 0.19 * rng.random()
     elif kind < 0.85:
@@ -173,7 +173,7 @@ def _photos() -> tuple[tuple[Image.Image, ...], tuple[Image.Image, ...]]:
     return result[0], result[1]
 
 
-_KINDS: dict[str, Callable[[bool, Random, int, int], Image.Image]] = {
+KINDS: dict[str, Callable[[bool, Random, int, int], Image.Image]] = {
     "plain": plain,
     "gradient": gradient,
     "noise": noise,

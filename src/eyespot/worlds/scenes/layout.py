@@ -66,7 +66,7 @@ def _held(config: ScenesConfig, what: str) -> tuple:
 
 
 def plan_objects(config: ScenesConfig, split: Split, rng: Random, number: int) -> tuple[Plan, int, str]:
-    """Colours and shapes, how many of the first are the focus (0: no focus), and the quarter that the first must have."""
+    """Colours and shapes; how many of the first are the focus (0: none); the quarter that the first must lie in."""
     known = _pairs(config, False)
     if split.focus == "pairs":
         return [rng.choice(_pairs(config, True)), *rng.choices(known, k=number - 1)], 1, ""

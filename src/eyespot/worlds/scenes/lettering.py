@@ -52,16 +52,20 @@ def fonts_of(config: ScenesConfig, new_looks: bool) -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def lettered(name: str, size: int, word: str) -> Image.Image:
-    """The word as a mask, cut to its ink and about `size` pixels high."""
-    face, bold = font(name, size), 1 + size // 16 if name == "bold" else 0
-    mask = Image.new("L", (size * (len(word) + 2), 3 * size))
-    # The stroke stays 0 where it must: the bitmap font knows none.
-    ImageDraw.Draw(mask).text((size, size // 2), word, fill=255, font=face, **({"stroke_width": bold} if bold else {}))
-    box = mask.getbbox() or (0, 0, 1, 1)
-    mask = mask.crop(box)
-    if name == "bitmap" and size > 14:
-        mask = mask.resize((round(mask.width * size / 11), round(mask.height * size / 11)), Image.Resampling.BILINEAR)
-    return mask
+    """The word as a mask, cut to its ink; drawn four times too large and shrunk, so that strokes may be fine."""
+    large = 4 * size
+    mask = Image.new("L", (large * (len(word) + 2), 2 * large))
+    if name == "bitmap":  # it has one size only, and no strokes
+        small = Image.new("L", (12 * len(word) + 8, 24))
+        ImageDraw.Draw(small).text((4, 4), word, fill=255, font=font(name, 11))
+        small = small.crop(small.getbbox())
+        scale = large / 11
+        mask = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
+    else:
+        stroke = large // 14 if name == "bold" else 0
+        ImageDraw.Draw(mask).text((large, large // 2), word, fill=255, font=font(name, large), stroke_width=stroke)
+        mask = mask.crop(mask.getbbox())
+    return mask.resize((max(1, mask.width // 4), max(1, mask.height // 4)), Image.Resampling.BOX)
 
 
 def choose(

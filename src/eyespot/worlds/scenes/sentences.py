@@ -61,5 +61,9 @@ def vocabulary(config: ScenesConfig) -> list[str]:
         found += [f"{words.size_word(s, language)} {words.size_answer(s, language)}" for s in words.SIZES]
         found += [" ".join(p[2:] if korean else p[:2]) for p in words.PLACES.values()]
         found += [r[korean] for r in words.RELATIONS.values()]
-        found += [words.YES[language], words.NO[language], "물체 그림: , ." if korean else "a an object objects and , ."]
+        found += [
+            words.YES[language],
+            words.NO[language],
+            "물체 그림: , ." if korean else "a an object objects and , .",
+        ]
     return found + list(words.WRITTEN) + ["There is The picture shows"]

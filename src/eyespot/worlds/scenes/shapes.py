@@ -75,8 +75,7 @@ _OUTLINES = {
     "pentagon": [1.02 * z for z in _regular(5)],
     "crescent": _crescent(),
     "arrow": [
-        complex(x, y)
-        for x, y in ((-1, -0.3), (0.1, -0.3), (0.1, -0.85), (1.05, 0), (0.1, 0.85), (0.1, 0.3), (-1, 0.3))
+        complex(x, y) for x, y in ((-1, -0.3), (0.1, -0.3), (0.1, -0.85), (1.05, 0), (0.1, 0.85), (0.1, 0.3), (-1, 0.3))
     ],
     "drop": _drop(),
 }
@@ -98,5 +97,5 @@ def bent(points: tuple[complex, ...], phases: tuple[float, float]) -> list[compl
     result = []
     for z in points:
         angle = cmath.phase(z)
-        result.append(z * (1 + 0.06 * math.sin(2 * angle + first) + 0.045 * math.sin(3 * angle + second)))
+        result.append(z * (1 + 0.05 * math.sin(2 * angle + first) + 0.04 * math.sin(3 * angle + second)))
     return result

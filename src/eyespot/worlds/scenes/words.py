@@ -174,11 +174,12 @@ TYPES = (
 )
 
 # Words drawn into pictures; every fifth is kept for held-out splits.
-WRITTEN = tuple(
-    "sun cat dog sea map ice tea bus fox owl hat key jam oak rug van web yak zip gum "
-    "moon tree fish bird lamp door rain snow wind fire ship road gold milk nest park quiz rose salt tent "
-    "apple bread cloud dream eagle flame grape house igloo jelly knife lemon mango night ocean piano queen river".split()
-)
+_WRITTEN = """
+sun cat dog sea map ice tea bus fox owl hat key jam oak rug van web yak zip gum
+moon tree fish bird lamp door rain snow wind fire ship road gold milk nest park quiz rose salt tent
+apple bread cloud dream eagle flame grape house igloo jelly knife lemon mango night ocean piano queen river
+"""
+WRITTEN = tuple(_WRITTEN.split())
 
 _PARTICLES = re.compile(r"(.)(은\(는\)|이\(가\)|을\(를\)|와\(과\))")
 _CHOICES = {"은(는)": ("은", "는"), "이(가)": ("이", "가"), "을(를)": ("을", "를"), "와(과)": ("과", "와")}
