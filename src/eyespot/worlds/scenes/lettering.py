@@ -62,7 +62,7 @@ def lettered(name: str, size: int, word: str) -> Image.Image:
         scale = large / 11
         mask = small.resize((round(small.width * scale), round(small.height * scale)), Image.Resampling.BICUBIC)
     else:
-        stroke = large // 14 if name == "bold" else 0
+        stroke = max(1, large // 36) if name == "bold" else 0
         ImageDraw.Draw(mask).text((large, large // 2), word, fill=255, font=font(name, large), stroke_width=stroke)
         mask = mask.crop(mask.getbbox())
     return mask.resize((max(1, mask.width // 4), max(1, mask.height // 4)), Image.Resampling.BOX)
