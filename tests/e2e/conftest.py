@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from tests.e2e.checkpoints import llava, save
-from tests.e2e.rows import pixels, row, write_rows
 
 from eyespot.cli.app import main
+from tests.e2e.checkpoints import llava, save
+from tests.e2e.rows import pixels, row, write_rows
 
 SRC = Path(__file__).parents[2] / "src"
 

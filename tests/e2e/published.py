@@ -4,8 +4,9 @@ import json
 
 import torch
 import transformers as hf
-from tests.e2e.checkpoints import CHATML, TEXTS, VICUNA
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+
+from tests.e2e.checkpoints import CHATML, TEXTS, VICUNA
 
 SPECIALS = ["<unk>", "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>"]
 VOCAB = 340

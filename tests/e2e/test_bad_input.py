@@ -18,8 +18,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tests.e2e.checkpoints import clip, llava, save
-from tests.e2e.rows import pixels, row, write_rows
 
 import eyespot
 from eyespot.errors import EyespotError
@@ -27,6 +25,8 @@ from eyespot.recipes.finetune import finetune
 from eyespot.recipes.tiny import tiny
 from eyespot.train.loop import train
 from eyespot.train.run import RunConfig, read_overrides
+from tests.e2e.checkpoints import clip, llava, save
+from tests.e2e.rows import pixels, row, write_rows
 
 QUESTION = "What color is the star?"
 

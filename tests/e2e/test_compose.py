@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from tests.e2e.checkpoints import clip, qwen2, save
-from tests.e2e.rows import pixels, row, write_rows
 
 import eyespot
+from tests.e2e.checkpoints import clip, qwen2, save
+from tests.e2e.rows import pixels, row, write_rows
 
 QUESTION = "What color is the star?"
 

@@ -5,9 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.e2e.rows import pixels, row, write_rows
 
 import eyespot
+from tests.e2e.rows import pixels, row, write_rows
 
 pytestmark = pytest.mark.parity
 
@@ -56,6 +56,7 @@ def same_answers(folder, *pictures):
     """`transformers` loads all of it and says the same, by logits and by greedy tokens."""
     import torch
     import transformers as hf
+
     from tests.e2e.published import answer
 
     theirs, info = hf.LlavaForConditionalGeneration.from_pretrained(

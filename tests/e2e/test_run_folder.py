@@ -5,9 +5,9 @@ import math
 import shutil
 
 import pytest
-from tests.e2e.rows import row, write_rows
 
 import eyespot
+from tests.e2e.rows import row, write_rows
 
 STEPS = {"align": 3, "finetune": 2}
 

@@ -6,10 +6,10 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
-from tests.e2e.checkpoints import clip, save
-from tests.e2e.rows import pixels
 
 import eyespot
+from tests.e2e.checkpoints import clip, save
+from tests.e2e.rows import pixels
 
 QUESTION = "What color is the star?"
 

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.families.makers import CASES, IDS, equal, loaded, random_module
 
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.families.family import Context
+from tests.families.makers import CASES, IDS, equal, loaded, random_module
 
 cases = pytest.mark.parametrize(("family", "case"), CASES, ids=IDS)
 

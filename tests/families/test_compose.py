@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from tests.families.makers import equal, family_named, loaded, text_model
 
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.inputs.messages import read_messages
+from tests.families.makers import equal, family_named, loaded, text_model
 
 
 @pytest.fixture(params=["clip-plain", "clip-vision-only", "siglip-plain", "siglip-vision-only"])

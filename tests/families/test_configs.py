@@ -1,7 +1,6 @@
 """Config translation: what keys mean, what their absence means, and what is refused by name."""
 
 import pytest
-from tests.families.makers import family_named
 
 from eyespot.errors import EyespotError
 from eyespot.families.decoders import read_rope
@@ -9,6 +8,7 @@ from eyespot.families.family import Context
 from eyespot.models.decoder import DecoderConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.nn.rope import RopeConfig
+from tests.families.makers import family_named
 
 
 def read(name: str, names=(), **raw):

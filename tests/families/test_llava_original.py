@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.families.makers import equal, family_named, llava, loaded, tokenizer
 
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.inputs.templates import VICUNA
+from tests.families.makers import equal, family_named, llava, loaded, tokenizer
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.families.makers import equal, family_named, llava, loaded, text_model, tokenizer
 
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.families import loading
+from tests.families.makers import equal, family_named, llava, loaded, text_model, tokenizer
 
 
 @pytest.fixture

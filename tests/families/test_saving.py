@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from tests.families.makers import TEMPLATE, equal, family_named, llava, loaded, text_model
 
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.families import saving
 from eyespot.weights import seal
+from tests.families.makers import TEMPLATE, equal, family_named, llava, loaded, text_model
 
 
 @pytest.fixture

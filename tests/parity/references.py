@@ -66,9 +66,14 @@ def tokenizer(folder: Path, *, bos: bool, template: str | None) -> hf.PreTrained
     if bos:
         raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     made = hf.PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="<pad>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>", "<image>"], padding_side="left",
-    )  # fmt: skip
+        tokenizer_object=raw,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        additional_special_tokens=["<|im_start|>", "<|im_end|>", "<image>"],
+        padding_side="left",
+    )
     made.chat_template = template
     made.image_token = "<image>"
     made.image_token_id = 6
@@ -79,10 +84,18 @@ def tokenizer(folder: Path, *, bos: bool, template: str | None) -> hf.PreTrained
 def text_config(kind: str, **changes):
     """Tiny configs of the four text families, every value explicit."""
     shared = dict(
-        vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False, bos_token_id=1, eos_token_id=2,
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
         pad_token_id=3,
-    )  # fmt: skip
+    )
     special = {
         "llama": dict(head_dim=8, rms_norm_eps=1e-5, rope_theta=1e4, attention_bias=False),
         "mistral": dict(head_dim=8, rms_norm_eps=1e-5, rope_theta=1e5, sliding_window=5),
@@ -110,14 +123,30 @@ def contrastive(kind: str, draw: str, legacy_eos: bool = False) -> torch.nn.Modu
     text = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, vocab_size=VOCAB)
     if kind == "clip":
         eos = 2 if legacy_eos else VOCAB - 1
-        text = hf.CLIPTextConfig(**text, max_position_embeddings=16, projection_dim=12, hidden_act="quick_gelu",
-                                 layer_norm_eps=1e-5, bos_token_id=VOCAB - 2, eos_token_id=eos, pad_token_id=VOCAB - 1)  # fmt: skip
+        text = hf.CLIPTextConfig(
+            **text,
+            max_position_embeddings=16,
+            projection_dim=12,
+            hidden_act="quick_gelu",
+            layer_norm_eps=1e-5,
+            bos_token_id=VOCAB - 2,
+            eos_token_id=eos,
+            pad_token_id=VOCAB - 1,
+        )
         config = hf.CLIPConfig(
             text_config=text.to_dict(), vision_config=vision_config("clip").to_dict(), projection_dim=12
         )
         return redraw(hf.CLIPModel(config), draw)
-    text = hf.SiglipTextConfig(**text, max_position_embeddings=16, hidden_act="gelu_pytorch_tanh", layer_norm_eps=1e-6,
-                               projection_size=16, pad_token_id=1, bos_token_id=VOCAB - 2, eos_token_id=VOCAB - 1)  # fmt: skip
+    text = hf.SiglipTextConfig(
+        **text,
+        max_position_embeddings=16,
+        hidden_act="gelu_pytorch_tanh",
+        layer_norm_eps=1e-6,
+        projection_size=16,
+        pad_token_id=1,
+        bos_token_id=VOCAB - 2,
+        eos_token_id=VOCAB - 1,
+    )
     config = hf.SiglipConfig(text_config=text.to_dict(), vision_config=vision_config("siglip").to_dict())
     return redraw(hf.SiglipModel(config), draw)
 
@@ -125,11 +154,22 @@ def contrastive(kind: str, draw: str, legacy_eos: bool = False) -> torch.nn.Modu
 def llava(kind: str, draw: str, vision: str = "clip", **changes) -> torch.nn.Module:
     """LLaVA with a decoder of `kind`."""
     strategy = "default" if vision == "clip" else "full"
-    config = hf.LlavaConfig(**{
-        **dict(text_config=text_config(kind).to_dict(), vision_config=vision_config(vision).to_dict(), image_token_index=6,
-               projector_hidden_act="gelu", vision_feature_layer=-2, vision_feature_select_strategy=strategy,
-               image_seq_length=9, multimodal_projector_bias=True, tie_word_embeddings=False), **changes,
-    })  # fmt: skip
+    config = hf.LlavaConfig(
+        **{
+            **dict(
+                text_config=text_config(kind).to_dict(),
+                vision_config=vision_config(vision).to_dict(),
+                image_token_index=6,
+                projector_hidden_act="gelu",
+                vision_feature_layer=-2,
+                vision_feature_select_strategy=strategy,
+                image_seq_length=9,
+                multimodal_projector_bias=True,
+                tie_word_embeddings=False,
+            ),
+            **changes,
+        }
+    )
     return redraw(hf.LlavaForConditionalGeneration(config), draw)
 
 
@@ -143,10 +183,14 @@ def llava_processor(folder: Path, vision: str = "clip", pad: bool = False) -> hf
     else:
         image = hf.SiglipImageProcessorPil(size=size)
     made = hf.LlavaProcessor(
-        image_processor=image, tokenizer=tokenizer(folder, bos=True, template=LLAVA_TEMPLATE), patch_size=14,
+        image_processor=image,
+        tokenizer=tokenizer(folder, bos=True, template=LLAVA_TEMPLATE),
+        patch_size=14,
         vision_feature_select_strategy="default" if vision == "clip" else "full",
-        num_additional_image_tokens=1 if vision == "clip" else 0, chat_template=LLAVA_TEMPLATE, image_token="<image>",
-    )  # fmt: skip
+        num_additional_image_tokens=1 if vision == "clip" else 0,
+        chat_template=LLAVA_TEMPLATE,
+        image_token="<image>",
+    )
     made.save_pretrained(folder)
     return made
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 import transformers as hf
 from safetensors.torch import load_file
-from tests.parity.references import contrastive, llava, llava_processor, text_config, tokenizer, vision_config
 
 import eyespot
 from eyespot import families
+from tests.parity.references import contrastive, llava, llava_processor, text_config, tokenizer, vision_config
 
 pytestmark = pytest.mark.parity
 

@@ -70,7 +70,6 @@ class Reader:
             error.add_note(f"while reading {source.where(pick.row)}")
             raise
 
-
     def _keep(self, pick: Pick, sample: Encoded) -> None:
         size = sample.input_ids.nbytes + sample.loss_weight.nbytes + sum(m.patches.nbytes for m in sample.media)
         if self.sources[pick.source].length is not None and size <= self._room:

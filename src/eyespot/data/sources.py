@@ -154,8 +154,8 @@ def open_source(
     """A source from what a user names.
 
     Args:
-        spec: path of a .json or .jsonl file, ``world:NAME[:SPLIT][#ITEMS]``, a world, a sequence or finite iterable of rows
-            or `Example`s, a callable that gives one of these, or a `Source`.
+        spec: path of a .json or .jsonl file, ``world:NAME[:SPLIT][#ITEMS]``, a world, a sequence or finite iterable
+            of rows or `Example`s, a callable that gives one of these, or a `Source`.
         image_root: folder of the pictures that rows name; None: the data file's own folder (for rows in memory, the
             current one).
         seed: of a world.

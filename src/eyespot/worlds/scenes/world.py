@@ -100,7 +100,9 @@ class Scenes:
             "answer": question.answer,
             "pair": f"{about.colour} {about.shape}" if about else "",
         }
-        return Example(f"scenes-{split.name}-{seed}-{index}", (message,), question.target, meta)
+        # As shares, so that an answer can be scored without knowing how large the picture was.
+        target = question.target.to_unit((scene.width, scene.height)) if kind == "box" else question.target
+        return Example(f"scenes-{split.name}-{seed}-{index}", (message,), target, meta)
 
     def _chance(self, *key: Any) -> Random:
         return Random(f"{self.name} {key}")
