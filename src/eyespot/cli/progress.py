@@ -101,13 +101,15 @@ class TrainingProgress:
     def _finished(self, event: RunDone) -> None:
         out = Path(event.out)
         self.bars.stop()
+        for answer in event.result.get("answers", ()):
+            self._say(f"  {answer}")
         self._say(f"\nmodel: {out / 'model'}")
         for name in ("result.json", "report.html"):
             if (out / name).exists():
                 self._say(f"{name.partition('.')[0]}: {out / name}")
 
     def _say(self, text: str) -> None:
-        self.bars.console.print(text, markup=False)
+        self.bars.console.print(text, markup=False, emoji=False)
 
 
 def describe(event: StepDone) -> str:

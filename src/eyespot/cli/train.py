@@ -57,7 +57,7 @@ def find_recipe(name: str) -> Callable[[], Any]:
         return _dotted(name)
     import eyespot.recipes
 
-    ours = {module.name for module in pkgutil.iter_modules(eyespot.recipes.__path__)}
+    ours = {m.name for m in pkgutil.iter_modules(eyespot.recipes.__path__) if not m.name.startswith("_")}
     if name in ours:
         return getattr(importlib.import_module(f"eyespot.recipes.{name}"), name)
     others = {entry.name: entry for entry in entry_points(group="eyespot.recipes")}

@@ -3,6 +3,7 @@
 Each is a function `(Asker) -> Question | None`; None where the scene does not allow it.
 """
 
+from collections.abc import Callable
 from functools import cache
 
 from eyespot.contracts.coordinates import BoxAbs
@@ -123,13 +124,26 @@ def where(ask: Asker) -> Question | None:
 
 def what_at(ask: Asker) -> Question | None:
     """What is at one of nine places, where nothing else could be meant."""
+    return _at(ask, "what_at", lambda t: f"{ask.colour(t.colour)} {ask.shape(t.shape)}")
+
+
+def colour_at(ask: Asker) -> Question | None:
+    """The colour alone of what is at a place: neither question nor answer names a shape."""
+    return _at(ask, "colour_at", lambda t: ask.colour(t.colour))
+
+
+def shape_at(ask: Asker) -> Question | None:
+    """The shape alone of what is at a place: neither question nor answer names a colour."""
+    return _at(ask, "shape_at", lambda t: ask.shape(t.shape))
+
+
+def _at(ask: Asker, kind: str, answer: Callable[[Thing], str]) -> Question | None:
     scene = ask.scene
     thing = ask.some([t for t in scene.focus if _clear(*scene.at(t)) and _alone(ask, t)])
     if thing is None:
         return None
     place = words.PLACES[captions.ninth(*scene.at(thing))][3 if ask.language == "ko" else 1]
-    answer = f"{ask.colour(thing.colour)} {ask.shape(thing.shape)}"
-    return ask.said("what_at", ask.phrase("what_at", place=place), answer, thing)
+    return ask.said(kind, ask.phrase(kind, place=place), answer(thing), thing)
 
 
 def _clear(x: float, y: float) -> bool:

@@ -130,6 +130,14 @@ PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
         "en": ("What is {place}?", "Which object is {place}?"),
         "ko": ("{place} 무엇이 있나요?", "{place} 있는 물체는 무엇인가요?"),
     },
+    "colour_at": {
+        "en": ("What color is the object {place}?",),
+        "ko": ("{place} 있는 물체는 무슨 색인가요?",),
+    },
+    "shape_at": {
+        "en": ("What shape is the object {place}?",),
+        "ko": ("{place} 있는 물체는 무슨 모양인가요?",),
+    },
     "relation": {
         "en": ("Is the {it} {relation} the {other}?",),
         "ko": ("{it}은(는) {other}보다 {relation} 있나요?",),
@@ -170,6 +178,7 @@ PHRASINGS: dict[str, dict[str, tuple[str, ...]]] = {
 # What a question is filed under; most types have one set of phrasings of the same name.
 TYPES = (
     *("colour", "shape", "count", "existence", "side", "height", "size", "count_of", "where", "what_at"),
+    *("colour_at", "shape_at"),
     *("relation", "comparison", "text", "box", "caption", "description"),
 )
 

@@ -28,6 +28,8 @@ ASK: dict[str, Callable[[Asker], Question | None]] = {
     "count_of": questions.count_of,
     "where": questions.where,
     "what_at": questions.what_at,
+    "colour_at": questions.colour_at,
+    "shape_at": questions.shape_at,
     "relation": comparisons.relation,
     "comparison": comparisons.comparison,
     "text": questions.text,
