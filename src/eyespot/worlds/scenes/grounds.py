@@ -78,7 +78,7 @@ def _ramps() -> tuple[Image.Image, ...]:
 @cache
 def _noise() -> np.ndarray:
     """Normal noise to cut from, int16, one standard deviation = 32."""
-    return np.int16(32 * np.random.default_rng(7).standard_normal((_BANK, _BANK, 3)))
+    return (32 * np.random.default_rng(7).standard_normal((_BANK, _BANK, 3))).astype(np.int16)
 
 
 def grain(picture: Image.Image, rng: Random, shift: int) -> Image.Image:

@@ -17,6 +17,9 @@ from eyespot.worlds.scenes.world import ask_several
 
 WORDS = 4  # colour, shape, side, height
 CELLS = 8  # objects stand on an 8 × 8 board
+# The words of a note without its dots, in order: to say them again a decoder must find out what stands beside what, and
+# without that it hardly ever learns to answer the other questions (measured: a plateau of over 1,200 steps).
+READ = "Read the note."
 
 
 class Notes:
@@ -44,19 +47,22 @@ class Notes:
         rng = Random(f"{self.name} {(split, seed, index)}")
         asked = []
         while not asked:
-            scene, said = self._note(rng) if rng.random() < self.notes else self._sentence(rng)
+            scene, said, told = self._note(rng) if rng.random() < self.notes else self._sentence(rng)
             asked = ask_several(scene, self.config, rng, known_only=False)
+        pairs = [(q.text, q.answer) for q in asked]
+        if told:
+            pairs.append((READ, told))
         messages = [Message("system", (Text(said),))]
-        for question in asked:
-            messages += [Message("user", (Text(question.text),)), Message("assistant", (Text(question.answer),))]
-        meta = {"types": tuple(q.type for q in asked)}
+        for question, answer in pairs:
+            messages += [Message("user", (Text(question),)), Message("assistant", (Text(answer),))]
+        meta = {"types": tuple(q.type for q in asked) + (("read",) if told else ())}
         return Example(f"notes-{split}-{seed}-{index}", tuple(messages), None, meta, "independent")
 
-    def _sentence(self, rng: Random) -> tuple[Scene, str]:
+    def _sentence(self, rng: Random) -> tuple[Scene, str, str]:
         scene = sentences.told(self.config, rng)
-        return scene, f"{rng.choice(('There is', 'The picture shows'))} {captions.description(scene, 'en')}."
+        return scene, f"{rng.choice(('There is', 'The picture shows'))} {captions.description(scene, 'en')}.", ""
 
-    def _note(self, rng: Random) -> tuple[Scene, str]:
+    def _note(self, rng: Random) -> tuple[Scene, str, str]:
         config = self.config
         cells = rng.sample(range(CELLS * CELLS), rng.randint(*config.objects))
         things = tuple(
@@ -69,7 +75,9 @@ class Notes:
             for cell in cells
         )
         scene = Scene(1, 1, things, things)
-        return scene, " ".join(self._laid_out(things, rng))
+        note = self._laid_out(things, rng)
+        told = [" ".join(note[i : i + WORDS]) for i, word in enumerate(note) if word in words.COLOURS]
+        return scene, " ".join(note), ", ".join(told)
 
     def _laid_out(self, things: tuple[Thing, ...], rng: Random) -> list[str]:
         """Four words for each object at a place of their own among dots."""

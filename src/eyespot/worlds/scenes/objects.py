@@ -33,7 +33,7 @@ class Thing:
     style: str = "clean"
     angle: float = 0.0
     phases: tuple[float, float] = (0.0, 0.0)
-    rgb: tuple[palette.RGB, palette.RGB, palette.RGB] = ((0, 0, 0),) * 3  # middle, dark, light
+    rgb: tuple[palette.RGB, palette.RGB, palette.RGB] = ((0, 0, 0), (0, 0, 0), (0, 0, 0))  # middle, dark, light
 
     @property
     def pair(self) -> tuple[str, str]:

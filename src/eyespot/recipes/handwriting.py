@@ -1,0 +1,64 @@
+"""`handwriting`: reads scanned digits and short numbers put together from them. Needs the extra ``worlds``.
+
+The encoder first learns with a throw-away decoder, then a fresh connector is aligned, then everything is finetuned.
+"""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eyespot.data.sources import WorldSource
+from eyespot.engine.model import Model
+from eyespot.eval.run import evaluate
+from eyespot.families import Loaded
+from eyespot.recipes._small import Sizes, small_llava
+from eyespot.tasks import open_task
+from eyespot.train.run import RunConfig, Stage
+from eyespot.worlds.handwriting import PHRASINGS, Handwriting
+
+EACH = 400  # held-out questions of each kind
+
+
+def handwriting() -> RunConfig:
+    """Three stages over endless drawings of the training scans."""
+    shared = Stage(
+        optimizer="muon",
+        lr=3e-3,
+        schedule="wsd",
+        warmup=0.05,
+        decay=0.3,
+        weight_decay=0.01,
+        betas=(0.9, 0.98),
+        batch_tokens=5200,
+        max_length=256,
+    )
+    parts = {"vision_encoder": "stage:encoder"}
+    return RunConfig(
+        model=model,
+        data=(WorldSource(Handwriting(), "train", 0),),
+        out="runs/handwriting",
+        stages=(
+            shared.replace(name="encoder", steps=900, model=throw_away, trainable=(".",)),
+            shared.replace(name="align", steps=100, trainable=("connector|decoder",), init_from=parts),
+            shared.replace(name="finetune", steps=500, trainable=("vision_encoder:1e-3", "connector|decoder")),
+        ),
+        evaluator=evaluator,
+    )
+
+
+def model() -> Loaded:
+    """A fresh model whose decoder has two layers; digits are tokens."""
+    digits = [" ".join("0123456789"), *"0123456789"]
+    return small_llava([t for kinds in PHRASINGS.values() for t in kinds["en"]] + digits, Sizes(decoder_layers=2))
+
+
+throw_away = model
+
+
+def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, Any]:
+    """Held-out scans, digits and numbers apart, after the last stage."""
+    if stage != "finetune" or not step:
+        return {}
+    world = Handwriting()
+    asked = list(islice(world.examples("heldout", 2026), EACH * len(world.config.types)))
+    return evaluate(Model(loaded), open_task("handwriting"), asked, max_new_tokens=6).figures()
