@@ -1,12 +1,14 @@
 """Where a stage's model comes from: its own builder, the run's model, an earlier stage; and parts taken from others."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from eyespot import families
+from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
 from eyespot.train import checkpoint
 from eyespot.train.folder import RunFolder
@@ -53,11 +55,24 @@ def fill_parts(loaded: Any, stage: Stage, run: RunFolder) -> None:
         where = f"{stage.name}.init_from.{part}"
         if isinstance(source, str) and source.startswith("stage:"):
             other = restore(end_of(run, source.removeprefix("stage:")))
+        elif part == "vision_encoder" and not callable(resolve(source, where)):
+            _copy_tower(resolve(source, where), loaded.module, where)
+            continue
         else:
             other = build(source, where)
         if part in ("decoder", "text_encoder"):
             _check_words(other.tokenizer, loaded.tokenizer, where)
         copy_part(other.module, loaded.module, part, where)
+
+
+def _copy_tower(path: Any, target: nn.Module, where: str) -> None:
+    """An encoder out of any checkpoint that holds one: a whole model, two towers (CLIP), or the tower alone."""
+    tensors = families.open_part("vision_encoder", path).tensors
+    _fill(
+        {name.removeprefix("vision_encoder."): t for name, t in tensors.items()},
+        _part(target, "vision_encoder", where),
+        where,
+    )
 
 
 def copy_part(source: nn.Module, target: nn.Module, part: str, where: str) -> None:
@@ -70,12 +85,15 @@ def copy_part(source: nn.Module, target: nn.Module, part: str, where: str) -> No
     if part == "decoder" and (getattr(source, "lm_head", None) or getattr(target, "lm_head", None)) is not None:
         names.append("lm_head")
     for name in names:
-        theirs, ours = getattr(source, name, None), getattr(target, name, None)
-        for side, found, module in (("the source", theirs, source), ("this model", ours, target)):
-            if not isinstance(found, nn.Module):
-                known = [child for child, _ in module.named_children()]
-                raise EyespotError("config-value", f"{side} has no part {name!r}{nearest(name, known)}", where=where)
-        _copy(theirs, ours, where)
+        _fill(_part(source, name, where, "the source").state_dict(), _part(target, name, where), where)
+
+
+def _part(module: nn.Module, name: str, where: str, side: str = "this model") -> nn.Module:
+    found = getattr(module, name, None)
+    if not isinstance(found, nn.Module):
+        known = [child for child, _ in module.named_children()]
+        raise EyespotError("config-value", f"{side} has no part {name!r}{nearest(name, known)}", where=where)
+    return found
 
 
 def _check_words(theirs: Any, ours: Any, where: str) -> None:
@@ -86,8 +104,8 @@ def _check_words(theirs: Any, ours: Any, where: str) -> None:
         raise EyespotError("compose-mismatch", "the source has another vocabulary than this model", where=where)
 
 
-def _copy(source: nn.Module, target: nn.Module, where: str) -> None:
-    theirs, ours = source.state_dict(), target.state_dict()
+def _fill(theirs: Mapping[str, Tensor], target: nn.Module, where: str) -> None:
+    ours = target.state_dict()
     faults = [f"{name}: missing in the source" for name in ours.keys() - theirs.keys()]
     faults += [f"{name}: unexpected in the source" for name in theirs.keys() - ours.keys()]
     faults += [
@@ -98,4 +116,4 @@ def _copy(source: nn.Module, target: nn.Module, where: str) -> None:
     if faults:
         shown = "\n  ".join(sorted(faults)[:12])
         raise EyespotError("checkpoint-keys", f"{len(faults)} tensor(s) do not fit:\n  {shown}", where=where)
-    target.load_state_dict(theirs)
+    target.load_state_dict(dict(theirs))
