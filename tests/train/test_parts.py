@@ -14,6 +14,7 @@ from eyespot.inputs.tokenizer import words
 from eyespot.models.connectors import ConnectorConfig
 from eyespot.models.decoder import DecoderConfig
 from eyespot.models.vlm import VisionLanguageModel, VlmConfig
+from eyespot.train.folder import RunFolder
 from eyespot.train.models import fill_parts
 from eyespot.train.run import Stage
 
@@ -35,20 +36,26 @@ def two_towers(tmp_path):
     return source, tmp_path / "clip", VisionLanguageModel(config)
 
 
-def test_the_tower_of_a_clip_checkpoint_goes_into_a_llava(two_towers):
+@pytest.fixture
+def no_run():
+    """A folder that is never looked into: the part comes from a checkpoint, not from an earlier stage."""
+    return RunFolder.__new__(RunFolder)
+
+
+def test_the_tower_of_a_clip_checkpoint_goes_into_a_llava(two_towers, no_run):
     source, path, module = two_towers
     stage = Stage(init_from={"vision_encoder": str(path)})
-    fill_parts(SimpleNamespace(module=module, tokenizer=None), stage, run=None)
+    fill_parts(SimpleNamespace(module=module, tokenizer=None), stage, no_run)
     theirs = source.module.vision_encoder.state_dict()
     for name, tensor in module.vision_encoder.state_dict().items():
         assert torch.equal(tensor, theirs[name]), name
 
 
-def test_a_tower_of_another_size_is_refused_with_a_table(two_towers):
+def test_a_tower_of_another_size_is_refused_with_a_table(two_towers, no_run):
     _, path, module = two_towers
     wider = module.config.vision.replace(hidden_size=2 * module.config.vision.hidden_size)
     config = module.config.replace(vision=wider, connector=ConnectorConfig("linear", wider.hidden_size, 16))
     stage = Stage(init_from={"vision_encoder": str(path)})
     with pytest.raises(EyespotError, match="in the source") as caught:
-        fill_parts(SimpleNamespace(module=VisionLanguageModel(config), tokenizer=None), stage, run=None)
+        fill_parts(SimpleNamespace(module=VisionLanguageModel(config), tokenizer=None), stage, no_run)
     assert caught.value.code == "checkpoint-keys"
