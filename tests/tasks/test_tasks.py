@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eyespot.contracts.coordinates import BoxAbs, BoxUnit
+from eyespot.contracts.message import Example, Message, Text
 from eyespot.contracts.protocols import Task
 from eyespot.errors import EyespotError
 from eyespot.tasks import TABLE, open_task
@@ -37,11 +38,30 @@ def test_an_unknown_task_names_the_nearest():
         ("", "red", 0.0),
         ("", "", 0.0),
         ("왼쪽.", "왼쪽", 1.0),
+        ("왼쪽입니다.", "왼쪽", 1.0),
+        ("3개", "3", 1.0),
+        ("예", "네", 1.0),
+        ("Three.", "3", 1.0),
+        ("gray", "grey", 1.0),
+        ("grey", "green", 0.0),
     ],
 )
 def test_a_short_answer_is_right_whatever_its_dress(said, truth, right):
     task = Vqa()
     assert task.score(task.parse(said), truth) == {"correct": right}
+
+
+def test_any_of_several_answers_is_right():
+    task = Vqa()
+    assert task.score("couch", ("sofa", "Couch"))["correct"] == 1.0
+    assert task.score("chair", ("sofa", "Couch"))["correct"] == 0.0
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_answer_is_not_sent_with_the_question(name):
+    question, answer = Message("user", (Text("What?"),)), Message("assistant", (Text("That."),))
+    assert open_task(name).prompt(Example("x", (question, answer))) == (question,)
+    assert open_task(name).prompt(Example("x", (question,))) == (question,)
 
 
 @given(st.text(max_size=30))
@@ -64,6 +84,16 @@ def test_half_an_overlap_counts_and_less_does_not():
     assert task.score(task.parse("0, 0, 0.5, 0.26"), target)["correct"] == 1.0
     assert task.score(task.parse("0, 0, 0.5, 0.24"), target)["correct"] == 0.0
     assert task.score(task.parse("no box"), target) == {"correct": 0.0, "iou": 0.0}
+
+
+def test_swapped_corners_are_put_in_order_and_what_is_outside_is_cut_off():
+    assert Grounding().parse("[0.5, 0.6, 0.1, 0.2]") == BoxUnit(0.1, 0.2, 0.5, 0.6)
+    assert Grounding().parse("[-0.5, 0.2, 1.2, 0.6]") == BoxUnit(0.0, 0.2, 1.0, 0.6)
+
+
+def test_a_declared_form_is_not_guessed():
+    assert Grounding("thousand").parse("[1, 1, 1, 1]") == BoxUnit(0.001, 0.001, 0.001, 0.001)
+    assert Grounding("unit").parse("[0, 0, 2, 2]") == BoxUnit(0.0, 0.0, 1.0, 1.0)
 
 
 def test_a_caption_must_name_every_object_as_often_as_it_is_there():

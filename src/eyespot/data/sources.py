@@ -6,9 +6,7 @@ Nothing is shuffled or repeated here; `mixture` does that.
 
 import dataclasses
 import hashlib
-import importlib
 import json
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from eyespot.contracts.message import Example
 from eyespot.contracts.protocols import World
 from eyespot.data.formats import detect_all, read_row, row_id
 from eyespot.data.rows import RowFile, index_rows
-from eyespot.errors import EyespotError, nearest
+from eyespot.errors import EyespotError
 from eyespot.runtime.limits import LIMITS, Limits
 
 SAMPLE = 64  # rows looked at to tell the format
@@ -171,7 +169,7 @@ def open_source(
     if isinstance(spec, str) and spec.startswith("world:"):
         world, _, split = spec.removeprefix("world:").partition(":")
         world, split, length = *(part.partition("#")[0] for part in (world, split)), spec.partition("#")[2]
-        return WorldSource(find_world(world), split or "train", seed, _length(length, spec))
+        return WorldSource(worlds.get(world), split or "train", seed, _length(length, spec))
     if isinstance(spec, (str, Path)):
         return FileSource(index_rows(Path(spec), limits), root)
     if isinstance(spec, World):
@@ -207,26 +205,6 @@ def _format_of(name: str, length: int, read: Callable[[int], Any]) -> str:
         return detect_all(rows)
     except EyespotError as error:
         raise error.at(name) from None
-
-
-def find_world(name: str) -> World:
-    """The world called `name`: the class of that name attribute in the module ``eyespot.worlds.NAME``.
-
-    Raises:
-        EyespotError: ``argument`` naming the nearest.
-    """
-    known = {module.name for module in pkgutil.iter_modules(worlds.__path__)}
-    found = _world_class(name) if name in known else None
-    if found is None:
-        names = [each for each in known if _world_class(each) is not None]
-        raise EyespotError("argument", f"no world is called {name!r}{nearest(name, names)}", where=f"world:{name}")
-    return found()
-
-
-def _world_class(name: str) -> type | None:
-    module = importlib.import_module(f"eyespot.worlds.{name}")
-    classes = (value for value in vars(module).values() if isinstance(value, type))
-    return next((c for c in classes if getattr(c, "name", None) == name and hasattr(c, "examples")), None)
 
 
 def _hash(value: Any) -> str:

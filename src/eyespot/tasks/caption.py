@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from eyespot.contracts.message import Example, Message
+from eyespot.tasks.prompt import asked
 from eyespot.tasks.vqa import normalised
 
 
@@ -14,7 +15,7 @@ class Caption:
 
     def prompt(self, example: Example) -> tuple[Message, ...]:
         """The conversation up to the user's question."""
-        return example.messages
+        return asked(example)
 
     def parse(self, text: str) -> str:
         """The caption as it is compared."""

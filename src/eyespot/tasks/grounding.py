@@ -1,32 +1,46 @@
-"""Boxes in text: four numbers, read as shares of the picture (or as 0–1000), compared by intersection over union."""
+"""Boxes in text: four numbers, read as shares of the picture (or as 0–1000), compared by intersection over union.
+
+Shares, because an answer is then scored without knowing how large the picture was. Corners given in the wrong order
+are put in order; what lies outside the picture is cut off.
+"""
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
 from eyespot.contracts.coordinates import BoxAbs, BoxUnit
 from eyespot.contracts.message import Example, Message
+from eyespot.tasks.prompt import asked
 
 HIT = 0.5  # RefCOCO's Acc@0.5: at least this overlap
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
 class Grounding:
-    """One box an answer."""
+    """One box an answer.
+
+    Args:
+        form: how boxes are written, as the model's contract says: ``unit`` or ``thousand``. By default it is told by
+            the numbers: above 1.5 they are thousandths.
+    """
 
     name = "grounding"
 
+    def __init__(self, form: Literal["unit", "thousand"] | None = None) -> None:
+        self.form = form
+
     def prompt(self, example: Example) -> tuple[Message, ...]:
         """The conversation up to the user's question."""
-        return example.messages
+        return asked(example)
 
     def parse(self, text: str) -> BoxUnit | None:
-        """The first four numbers; above 1 they are taken as 0–1000. None where there are not four."""
+        """The first four numbers; None where there are not four."""
         numbers = [float(n) for n in NUMBER.findall(text)[:4]]
         if len(numbers) < 4:
             return None
-        scale = 1000.0 if max(numbers) > 1.5 else 1.0
-        x1, y1, x2, y2 = (n / scale for n in numbers)
-        return BoxUnit(x1, y1, x2, y2)
+        thousand = self.form == "thousand" or (self.form is None and max(numbers) > 1.5)
+        x1, y1, x2, y2 = (min(max(n / 1000 if thousand else n, 0.0), 1.0) for n in numbers)
+        return BoxUnit(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
 
     def score(self, prediction: BoxUnit | None, target: BoxUnit) -> Mapping[str, float]:
         """``correct``: overlap of at least one half; ``iou``: the overlap."""

@@ -7,6 +7,7 @@ from eyespot.contracts.coordinates import BoxUnit
 from eyespot.contracts.message import Example, Message
 from eyespot.tasks.caption import Caption
 from eyespot.tasks.grounding import Grounding
+from eyespot.tasks.prompt import asked
 from eyespot.tasks.vqa import Vqa
 
 
@@ -17,7 +18,7 @@ class ScenesTask:
 
     def prompt(self, example: Example) -> tuple[Message, ...]:
         """The conversation up to the user's question."""
-        return example.messages
+        return asked(example)
 
     def parse(self, text: str) -> str:
         """The text itself: how it is read depends on the truth."""

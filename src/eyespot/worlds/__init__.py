@@ -20,7 +20,7 @@ def get(name: str, **options: Any) -> World:
         EyespotError: ``world-unknown``, or ``config-unknown-key`` for an option that the world does not have.
     """
     if name not in TABLE:
-        raise EyespotError("world-unknown", f"unknown world {name!r}{nearest(name, TABLE)}", where="world")
+        raise EyespotError("world-unknown", f"no world is called {name!r}{nearest(name, TABLE)}", where=f"world:{name}")
     path, world, config = TABLE[name]
     module = import_module(path)
     return getattr(module, world)(getattr(module, config).from_dict(options, name))

@@ -33,7 +33,7 @@ class ScenesConfig(Config):
         objects: fewest and most objects.
         sides: least and greatest length of a picture's shorter side, in pixels.
         aspect: least and greatest width ÷ height.
-        types: what is asked; see `words.TYPES`.
+        types: what is asked, see `words.TYPES`; a type named twice is asked twice as often.
         questions: most questions of a training picture.
         references: how an object may be named: by shape, colour, both, or size and shape.
         phrasings: how many phrasings of each type are used, from the first; 0 for all.

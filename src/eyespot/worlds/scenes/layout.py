@@ -23,7 +23,7 @@ def sample(config: ScenesConfig, split: Split, rng: Random, *, word: bool = Fals
         things = place(plan, config, split, rng, (width, height), box if word else None, spot)
         if things is None or breaks_rules(things, width, height, config, split):
             continue
-        dressed = tuple(dress(t, config, rng) for t in things)
+        dressed = tuple(dress(t, config, rng, (width, height)) for t in things)
         about = dressed[:focus] if focus else dressed
         ground = rng.choice(config.grounds)
         return Scene(width, height, dressed, about, split.focus or "", ground, split.new_looks, text, font, box)

@@ -3,7 +3,7 @@
 import cmath
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from random import Random
 from typing import Any
@@ -135,25 +135,24 @@ def allowed_pairs(config: ScenesConfig, held: bool = False) -> tuple[tuple[str, 
     return tuple(p for p in pairs if (p in kept_out) == held)
 
 
-def dress(thing: Thing, config: ScenesConfig, rng: Random) -> Thing:
-    """The same object with a texture, a style, a turn and shades of its colour."""
+def dress(thing: Thing, config: ScenesConfig, rng: Random, size: tuple[int, int]) -> Thing:
+    """The same object with a texture, a style, a turn and shades of its colour; plainer where it would be cut off."""
     style, texture = rng.choice(config.styles), rng.choice(config.textures)
     if style == "hollow" and (thing.shape in NOT_HOLLOW or thing.radius < 8):
         style = "clean"
     turn = shapes.TURN[thing.shape]
-    return Thing(
-        thing.shape,
-        thing.colour,
-        thing.size,
-        thing.x,
-        thing.y,
-        thing.radius,
-        "plain" if style == "hollow" else texture,
-        style,
-        (2 * rng.random() - 1) * (turn if rng.random() < 0.5 else turn / 4),
-        (6.283 * rng.random(), 6.283 * rng.random()),
-        palette.shades(thing.colour, rng),
+    dressed = replace(
+        thing,
+        texture="plain" if style == "hollow" else texture,
+        style=style,
+        angle=(2 * rng.random() - 1) * (turn if rng.random() < 0.5 else turn / 4),
+        phases=(6.283 * rng.random(), 6.283 * rng.random()),
+        rgb=palette.shades(thing.colour, rng),
     )
+    box = dressed.box
+    if min(box.x1, box.y1) >= 0 and box.x2 <= size[0] and box.y2 <= size[1]:
+        return dressed
+    return replace(dressed, style="clean", texture="plain" if texture == "outlined" else dressed.texture)
 
 
 def breaks_rules(things: list[Thing], width: int, height: int, config: ScenesConfig, split: Split) -> bool:
