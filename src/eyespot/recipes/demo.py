@@ -25,7 +25,8 @@ WORLD = SMALL.replace(sides=(64, 128))
 # What the encoder is asked before there is a language model: colour and shape of a place, place of a colour or shape.
 TOLD = WORLD.replace(types=(*WORLD.types, "caption"))
 PLACES = WORLD.replace(types=("colour_at", "shape_at", "where", "count"), references=("shape", "colour"))
-DRAWN = 12000  # pictures; each is seen about three times in a stage
+DRAWN = 12000  # pictures; each is seen two or three times in a stage
+WRITTEN = 8000  # notes and sentences, likewise
 
 CARD = f"""Answers questions about drawn scenes of one to four objects.
 
@@ -56,7 +57,13 @@ def demo() -> RunConfig:
             shared.replace(
                 name="encoder", steps=650, model=throw_away, trainable=(".",), data=(_first(Scenes(PLACES)),)
             ),
-            shared.replace(name="text", steps=1300, trainable=("decoder",), data=(Notes(TOLD),), batch_tokens=2600),
+            shared.replace(
+                name="text",
+                steps=1300,
+                trainable=("decoder",),
+                data=(_first(Notes(TOLD), WRITTEN),),
+                batch_tokens=2600,
+            ),
             shared.replace(
                 name="align",
                 steps=120,
@@ -94,6 +101,6 @@ def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, 
     return evaluate_scenes(loaded, stage=stage, step=step, out=out, config=WORLD)
 
 
-def _first(world: Scenes) -> WorldSource:
-    """The first pictures of the training split, so that later epochs need no drawing."""
-    return WorldSource(world, "train", 0, DRAWN)
+def _first(world: Scenes | Notes, items: int = DRAWN) -> WorldSource:
+    """The first items of the training split, so that later epochs need no drawing and no rendering."""
+    return WorldSource(world, "train", 0, items)
