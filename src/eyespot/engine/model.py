@@ -77,9 +77,8 @@ class Model:
             EyespotError: for every fault of the input, with what to do.
         """
         prompt = self._prompt(text_or_messages, images, tools, template)
-        sampling = _sampling(max_new_tokens, temperature, seed)
-        room = min(max_new_tokens, self._room(prompt.segments.tokens))
-        ids = list(decode(self._vlm("chat"), prompt, self._stops(), room, sampling))
+        tokens, room = self._tokens(prompt, max_new_tokens, temperature, seed)
+        ids = list(tokens)
         reason = "length" if len(ids) == room else "stop"
         return Reply(self._text(ids), reason, Usage(prompt.segments.tokens, len(ids)))
 
@@ -95,9 +94,7 @@ class Model:
     ) -> Iterator[str]:
         """As `chat`, giving the text piece by piece; the pieces joined are the reply's text."""
         prompt = self._prompt(text_or_messages, images, tools, template)
-        sampling = _sampling(max_new_tokens, temperature, seed)
-        room = min(max_new_tokens, self._room(prompt.segments.tokens))
-        return self._pieces(decode(self._vlm("stream"), prompt, self._stops(), room, sampling))
+        return self._pieces(self._tokens(prompt, max_new_tokens, temperature, seed)[0])
 
     def generate(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int = 32) -> list[Reply]:
         """Greedy answers to many conversations in packed batches (the `Generator` protocol)."""
@@ -170,6 +167,14 @@ class Model:
             remedy = "Shorten the text, or use fewer pictures."
             raise EyespotError("too-long", message, where="messages", remedy=remedy)
         return limit - tokens
+
+    def _tokens(
+        self, prompt: Batch, max_new_tokens: int, temperature: float, seed: int | None
+    ) -> tuple[Iterator[int], int]:
+        """The tokens of an answer as they come, and how many there is room for."""
+        sampling = _sampling(max_new_tokens, temperature, seed)
+        room = min(max_new_tokens, self._room(prompt.segments.tokens))
+        return decode(self._vlm("chat"), prompt, self._stops(), room, sampling), room
 
     def _pieces(self, tokens: Iterator[int]) -> Iterator[str]:
         """Text as it grows; a character whose bytes are not all there yet waits."""

@@ -115,7 +115,7 @@ def _score(task: Task, text: str, example: Example) -> float:
 def mean_colour(prompts: Sequence[Sequence[Message]], sample: int = 200) -> tuple[int, int, int]:
     """The mean colour of the set's pictures: a blank must not tell one picture from another."""
     means = [
-        np.asarray(part.source).reshape(-1, np.asarray(part.source).shape[-1]).mean(0)[:3]
+        part.source.reshape(-1, part.source.shape[-1]).mean(0)[:3]
         for prompt in prompts[:sample]
         for message in prompt
         for part in message.media

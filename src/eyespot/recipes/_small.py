@@ -18,6 +18,7 @@ from eyespot.models.decoder import DecoderConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.nn.rope import RopeConfig
+from eyespot.train.run import Stage
 
 SPECIALS = ("<pad>", "<image>", "<user>", "<assistant>", "<end>")
 
@@ -29,6 +30,18 @@ TEMPLATE = with_images(
     "{{ '<assistant>' }}{% generation %}{{ message.content + '<end>' }}{% endgeneration %}"
     "{%- else -%}{{ '<user>' + ns.given + message.content }}{%- set ns.given = '' -%}{%- endif -%}{%- endfor -%}"
     "{%- if add_generation_prompt -%}{{ '<assistant>' }}{%- endif -%}"
+)
+
+
+# How these models learn fastest: Muon on the hidden matrices, warm-up, a stable stretch, linear decay.
+FAST = Stage(
+    optimizer="muon",
+    lr=3e-3,
+    schedule="wsd",
+    warmup=0.05,
+    decay=0.3,
+    weight_decay=0.01,
+    betas=(0.9, 0.98),
 )
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from eyespot.data.sources import WorldSource
 from eyespot.families import Loaded
 from eyespot.recipes._proof import evaluate_scenes
-from eyespot.recipes._small import Sizes, small_llava
-from eyespot.train.run import RunConfig, Stage
+from eyespot.recipes._small import FAST, Sizes, small_llava
+from eyespot.train.run import RunConfig
 from eyespot.worlds.scenes import SMALL, Notes, Scenes, words
 from eyespot.worlds.scenes.sentences import vocabulary
 
@@ -37,17 +37,7 @@ It understands these phrasings (*a* or *an* as the colour wants):
 
 def demo() -> RunConfig:
     """The four stages."""
-    shared = Stage(
-        optimizer="muon",
-        lr=3e-3,
-        schedule="wsd",
-        warmup=0.05,
-        decay=0.3,
-        weight_decay=0.01,
-        betas=(0.9, 0.98),
-        batch_tokens=7600,
-        max_length=512,
-    )
+    shared = FAST.replace(batch_tokens=7600, max_length=512)
     drawn = (_first(Scenes(WORLD)),)
     return RunConfig(
         model=model,

@@ -11,9 +11,9 @@ from eyespot.data.sources import WorldSource
 from eyespot.engine.model import Model
 from eyespot.eval.run import evaluate
 from eyespot.families import Loaded
-from eyespot.recipes._small import Sizes, small_llava
+from eyespot.recipes._small import FAST, Sizes, small_llava
 from eyespot.tasks import open_task
-from eyespot.train.run import RunConfig, Stage
+from eyespot.train.run import RunConfig
 from eyespot.worlds.handwriting import PHRASINGS, Handwriting
 
 EACH = 400  # held-out questions of each kind
@@ -21,17 +21,7 @@ EACH = 400  # held-out questions of each kind
 
 def handwriting() -> RunConfig:
     """Three stages over endless drawings of the training scans."""
-    shared = Stage(
-        optimizer="muon",
-        lr=3e-3,
-        schedule="wsd",
-        warmup=0.05,
-        decay=0.3,
-        weight_decay=0.01,
-        betas=(0.9, 0.98),
-        batch_tokens=5200,
-        max_length=256,
-    )
+    shared = FAST.replace(batch_tokens=5200, max_length=256)
     parts = {"vision_encoder": "stage:encoder"}
     return RunConfig(
         model=model,

@@ -4,6 +4,7 @@ All shapes, colours, sizes, textures, grounds (photographs too), kinds of questi
 captions included. The figures of each kind come at the end, boxes at an overlap of one half, captions apart.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def model() -> Loaded:
 
 def throw_away() -> Loaded:
     """The same encoder with a connector and a two-layer decoder that are not kept."""
-    return small_llava(vocabulary(WORLD), Sizes(96, 8, 192, 6, 6, 2, 2048))
+    return small_llava(vocabulary(WORLD), replace(SIZES, decoder_layers=2))
 
 
 def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, Any]:
