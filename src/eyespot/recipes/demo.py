@@ -1,4 +1,4 @@
-"""`demo`: a LLaVA from nothing, in stages, on two CPU cores in under fifteen minutes, with proof that it sees.
+"""`demo`: a LLaVA from nothing, in stages, on two CPU cores in under twenty minutes, with proof that it sees.
 
 1. ``encoder``: the vision encoder with a throw-away connector and two-layer decoder answers what stands where. Colour
    and shape are asked apart, so that neither is learnt from the other.
