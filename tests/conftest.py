@@ -1,4 +1,4 @@
-"""What holds for every test: fixed seeds, one thread, no network."""
+"""What holds for every test: fixed seeds, one thread, no network, a cache of its own."""
 
 import os
 
@@ -18,6 +18,14 @@ torch.set_num_threads(1)
 
 # The reference of the parity tests is an extra (`make test-all` installs it).
 collect_ignore_glob = [] if importlib.util.find_spec("transformers") else ["parity/test_*.py"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def caches(tmp_path_factory):
+    """What is remembered of checked checkpoints goes to a temporary folder, of processes that a test starts too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -16,14 +16,6 @@ from tests.e2e.rows import pixels, row, write_rows
 SRC = Path(__file__).parents[2] / "src"
 
 
-@pytest.fixture(autouse=True)
-def cache(tmp_path_factory, monkeypatch):
-    """What is remembered between loads is remembered in a folder of this test."""
-    folder = tmp_path_factory.mktemp("cache")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory):
     """A LLaVA with random weights in Hugging Face's layout (`model`), a picture and rows about it."""
@@ -48,7 +40,7 @@ def command(capsys):
 
 
 @pytest.fixture
-def process(cache):
+def process():
     """Run the command line as a user does, in a process of its own."""
 
     def start(*words, **options):
