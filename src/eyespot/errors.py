@@ -92,6 +92,7 @@ CODES: dict[str, str] = {
     "template-missing": "The checkpoint has no chat template; pass template='…' or use a checkpoint that ships one.",
     "tokenizer-missing": "Put tokenizer.json (or tokenizer.model) beside the weights.",
     "tokenizer-token": "A special token that the family needs is absent from the tokenizer; use the checkpoint's own tokenizer files.",
+    "tokenizer-mismatch": "Use the tokenizer files that belong to these weights; tokens that were added since need rows in the table too (in transformers: resize_token_embeddings).",
     # checkpoints
     "checkpoint-missing": "Give a folder that holds config.json and the weights, or a hub id.",
     "checkpoint-keys": "The tensors do not fit the config; the table names each missing, unexpected or reshaped one.",

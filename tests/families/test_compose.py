@@ -8,7 +8,8 @@ import torch
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.inputs.messages import read_messages
-from tests.families.makers import equal, family_named, loaded, text_model
+from eyespot.inputs.tokenizer import words
+from tests.families.makers import SPECIALS, equal, family_named, loaded, text_model
 
 
 @pytest.fixture(params=["clip-plain", "clip-vision-only", "siglip-plain", "siglip-vision-only"])
@@ -98,6 +99,15 @@ def test_what_cannot_be_joined_is_an_error(clip, tmp_path, options, expected):
     with pytest.raises(EyespotError) as caught:
         families.compose(clip, tmp_path / "text", **options)
     assert caught.value.code == expected
+
+
+def test_a_decoder_with_another_models_tokenizer_is_refused_not_given_rows(clip, tmp_path):
+    text_model(tmp_path / "text")
+    words([f"{a}{b}{c}" for a in "abcd" for b in "abcd" for c in "abcd"], SPECIALS).save(tmp_path / "text")
+    (tmp_path / "text" / "eyespot.json").unlink()
+    with pytest.raises(EyespotError, match="300 rows") as caught:
+        families.compose(clip, tmp_path / "text")
+    assert caught.value.code == "tokenizer-mismatch"
 
 
 def test_parts_in_the_wrong_places_are_an_error(clip, tmp_path):

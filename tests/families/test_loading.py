@@ -1,6 +1,7 @@
 """Recognition from files, parts, and what goes wrong."""
 
 import json
+import pickle
 import shutil
 
 import pytest
@@ -10,7 +11,9 @@ from safetensors.torch import load_file, save_file
 from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.families import loading
-from tests.families.makers import equal, family_named, llava, loaded, text_model, tokenizer
+from eyespot.inputs.messages import read_messages
+from eyespot.inputs.tokenizer import words
+from tests.families.makers import SPECIALS, equal, family_named, llava, loaded, text_model, tokenizer
 
 
 @pytest.fixture
@@ -142,6 +145,73 @@ def test_a_model_is_in_evaluation_mode_and_on_real_memory(folder):
     module = families.load(folder).module
     assert not module.training
     assert not any(p.is_meta for p in module.parameters())
+
+
+# ------------------------------------------------------------------------------------------------ tokenizer and table
+
+MANY = words([" ".join(chr(97 + i) * 3 + chr(97 + j) for i in range(10) for j in range(10))], SPECIALS)
+
+
+def extended(folder, count: int = 60, special: bool = True):
+    """Tokens added to the checkpoint's tokenizer after its table was made; `<extra_59>` is beyond 320 rows."""
+    more = tokenizer()
+    more.add_tokens([f"<extra_{i}>" for i in range(count)], special=special)
+    more.save(folder)
+    (folder / "eyespot.json").unlink()
+    return more
+
+
+def test_a_tokenizer_of_more_ids_than_the_table_has_rows_is_refused_before_the_weights_are_read(folder, monkeypatch):
+    MANY.save(folder)
+    (folder / "eyespot.json").unlink()
+    monkeypatch.setattr(loading, "load_into", lambda *_, **__: pytest.fail("the weights were read"))
+    with pytest.raises(EyespotError, match=f"up to {MANY.vocab_size - 1} .* 320 rows") as caught:
+        families.load(folder)
+    assert (caught.value.code, caught.value.where) == ("tokenizer-mismatch", str(folder))
+
+
+def test_ordinary_tokens_added_later_without_rows_are_refused(folder):
+    extended(folder, special=False)
+    assert code(lambda: families.load(folder)) == "tokenizer-mismatch"
+
+
+def test_an_end_token_without_a_row_is_refused(folder):
+    more = extended(folder)
+    more.set_named(eos_token="<extra_59>")
+    more.save(folder)
+    assert code(lambda: families.load(folder)) == "tokenizer-mismatch"
+
+
+def test_special_tokens_added_later_without_rows_are_text_when_typed(folder):
+    assert extended(folder).vocab_size > 320
+    encoded = families.load(folder).processor.encode(read_messages("What is <extra_59>?"))
+    assert encoded.input_ids.max() < 320
+
+
+def test_a_template_that_writes_a_token_without_a_row_is_refused(folder):
+    extended(folder)
+    processor = pickle.loads(pickle.dumps(families.load(folder).processor))
+    with pytest.raises(EyespotError, match=r"'<extra_59>' is token \d+, the model's table has 320 rows") as caught:
+        processor.encode(read_messages("What?"), template="<extra_59>{{ messages[0].content }}")
+    assert caught.value.code == "tokenizer-mismatch"
+
+
+def test_a_model_built_from_parts_that_do_not_fit_is_refused():
+    family = family_named("qwen2")
+    config = family.tiny()["tied"]
+    with pytest.raises(EyespotError, match=f"{config.decoder.vocab_size} rows") as caught:
+        loaded(family, config, tokens=tokenizer())
+    assert caught.value.code == "tokenizer-mismatch"
+
+
+def test_a_caption_can_spell_every_token_so_each_needs_a_row():
+    family = family_named("clip")
+    config = family.tiny()["plain"]
+    config = config.replace(text=config.text.replace(vocab_size=tokenizer().vocab_size))
+    assert loaded(family, config, tokens=tokenizer()).config == config
+    more = tokenizer()
+    more.add_tokens(["<extra>"])
+    assert code(lambda: loaded(family, config, tokens=more)) == "tokenizer-mismatch"
 
 
 # ---------------------------------------------------------------------------------------------------------------- parts

@@ -74,6 +74,14 @@ def test_what_cannot_be_expressed_is_named_and_nothing_is_written(tmp_path):
     assert list(tmp_path.iterdir()) == before
 
 
+def test_tokens_added_without_rows_are_named_and_nothing_is_written(model, tmp_path):
+    model.tokenizer.add_tokens([f"word{i}" for i in range(60)], special=False)
+    with pytest.raises(EyespotError, match="'word59'.* 320 rows") as caught:
+        families.save(model, tmp_path / "out")
+    assert caught.value.code == "tokenizer-mismatch"
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_stem_that_no_family_has_is_named(tmp_path):
     family = family_named("eyespot")
     config = family.tiny()["conv-stem"]

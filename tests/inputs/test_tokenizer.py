@@ -3,6 +3,7 @@ import pickle
 import re
 
 import pytest
+import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -103,6 +104,15 @@ def test_added_tokens_get_the_next_ids_and_survive_the_disk(tokenizer, tmp_path)
     assert "<new>" in copy.special_tokens
     copy.save(tmp_path)
     assert Tokenizer.load(tmp_path).encode("<new>", add_special_tokens=False).ids == [size]
+
+
+def test_ids_may_have_gaps():
+    backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 9}, unk_token="a"))
+    tokenizer = Tokenizer(backend.to_str())
+    assert tokenizer.vocab_size == 10
+    tokenizer.add_tokens(["<c>"])
+    assert tokenizer.tokens_from(9) == {"b": 9}
+    assert tokenizer.tokens_from(2) == {"<c>": tokenizer.id_of("<c>"), "b": 9}
 
 
 def test_tokens_that_only_the_side_files_name_are_added(tokenizer, tmp_path):

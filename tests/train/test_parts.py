@@ -23,6 +23,7 @@ from eyespot.train.run import Stage
 def two_towers(tmp_path):
     """A CLIP checkpoint, and a fresh LLaVA-like model with the same tower."""
     config = next(iter(clip.FAMILY.tiny().values()))
+    config = config.replace(text=config.text.replace(vocab_size=300))
     rule = ImageRule(size=config.vision.image_size, patch_size=config.vision.patch_size)
     contract = Contract(image=rule)
     processor = Processor(contract, words(["red star"], ["<pad>"]))

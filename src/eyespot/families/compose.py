@@ -10,7 +10,7 @@ from eyespot.families import sidefiles
 from eyespot.families.family import Loaded, build
 from eyespot.families.loading import Part, open_checkpoint, open_part
 from eyespot.families.towers import form_of
-from eyespot.families.vocabulary import grow
+from eyespot.families.vocabulary import check_rows, grow
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.templates import with_images
 from eyespot.inputs.tokenizer import Tokenizer
@@ -43,6 +43,7 @@ def compose(
     """
     tower, text = open_part("vision_encoder", vision), open_part("decoder", decoder)
     tokenizer = Tokenizer.load(text.folder)
+    check_rows(tokenizer, VlmConfig(text.config), str(text.folder))
     used = min(tokenizer.vocab_size, text.config.vocab_size)
     (image_id,) = tokenizer.add_tokens([IMAGE_TOKEN])
     joined = ConnectorConfig(connector, tower.config.hidden_size, text.config.hidden_size)

@@ -13,6 +13,7 @@ from torch import nn
 
 from eyespot.contracts.contract import Contract, ImageRule
 from eyespot.errors import EyespotError
+from eyespot.families.vocabulary import check_rows, rows_of
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig, DualEncoder
@@ -116,6 +117,11 @@ class Loaded:
     generation: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """A tokenizer and a table that do not fit are refused wherever they meet, not at the first odd token."""
+        self.processor.rows = rows_of(self.config)
+        check_rows(self.tokenizer, self.config)
 
     @property
     def config(self) -> Any:

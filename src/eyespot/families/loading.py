@@ -16,7 +16,7 @@ from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
 from eyespot.families import sidefiles
 from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
-from eyespot.families.vocabulary import grow
+from eyespot.families.vocabulary import check_rows, grow
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import MODEL_FILES, Tokenizer
 from eyespot.models.dual import DualConfig
@@ -86,6 +86,7 @@ def load(
     opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
     tokenizer = _tokenizer(opened, parts or {})
     contract = _contract(opened, tokenizer)
+    check_rows(tokenizer, opened.config, str(opened.folder))  # before a weight is read or a row added
     extra = dict(opened.files)
     if opened.family.layouts[opened.layout].adds_image_token and tokenizer is not None:
         extra["vocab_size"] = opened.config.decoder.vocab_size

@@ -11,6 +11,7 @@ from eyespot.families import eyespot_native, sidefiles
 from eyespot.families.exporting import Export
 from eyespot.families.family import Loaded
 from eyespot.families.loading import all_families
+from eyespot.families.vocabulary import check_rows
 from eyespot.weights import seal
 from eyespot.weights.files import SHARD_BYTES, is_weights, read_json, write_json, write_tensors, write_text
 
@@ -33,11 +34,13 @@ def save(
         max_shard_bytes: larger models are cut into files of at most this size, with an index.
 
     Raises:
-        EyespotError: ``layout-unsupported`` naming the part that the layout cannot express; nothing is written.
+        EyespotError: ``layout-unsupported`` naming the part that the layout cannot express, ``tokenizer-mismatch``
+            where tokens were added without rows for them; nothing is written.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
         raise EyespotError("argument", "a file stands where the checkpoint's folder should be", where=str(path))
+    check_rows(loaded.tokenizer, loaded.config)
     export = _export(loaded, layout or loaded.layout)
     texts, tensors = export.texts, export.tensors  # what cannot be expressed fails here, before the first byte
     try:

@@ -1,11 +1,50 @@
-"""New tokens: rows of the embedding table and of the head, starting as the mean of the old rows."""
+"""Tokens and the rows of the embedding table and of the head: whether they fit, and new rows for new tokens.
+
+New rows start as the mean of the old ones.
+"""
 
 import torch
 
+from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Tensor
+from eyespot.errors import EyespotError
+from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.models.dual import DualConfig
 from eyespot.models.vlm import VlmConfig
 
 _TABLES = ("decoder.embed_tokens.weight", "lm_head.weight")
+
+
+def rows_of(config: Config) -> int | None:
+    """Rows of the table in which a model looks tokens up; None where it takes no text."""
+    if isinstance(config, VlmConfig):
+        return config.decoder.vocab_size
+    return config.text.vocab_size if isinstance(config, DualConfig) else None
+
+
+def check_rows(tokenizer: Tokenizer | None, config: Config, where: str = "") -> None:
+    """Refuse a tokenizer with tokens that the model's table has no rows for.
+
+    More rows than tokens is how tables are padded. Special tokens above the table are how many a decoder's tokenizer
+    was extended later (a ``<pad>`` above Llama 2's 32,000 rows). In conversations typed special tokens are text, so
+    they do no harm unless a template writes one, which the processor refuses; in captions they are what they spell.
+
+    Raises:
+        EyespotError: ``tokenizer-mismatch`` naming the largest such id.
+    """
+    rows = rows_of(config)
+    beyond = tokenizer.tokens_from(rows) if tokenizer is not None and rows is not None else {}
+    if not beyond:
+        return
+    kept = () if isinstance(config, DualConfig) else tokenizer.special_tokens
+    needed = (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token)
+    wrong = [token for token in beyond if token in needed or token not in kept]
+    if wrong:
+        message = (
+            f"the tokenizer's ids go up to {beyond[wrong[-1]]:,} ({wrong[-1]!r}), the model's table has {rows:,} rows; "
+            f"{len(wrong):,} tokens have none"
+        )
+        raise EyespotError("tokenizer-mismatch", message, where=where)
 
 
 def grow(

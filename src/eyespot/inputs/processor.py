@@ -39,15 +39,17 @@ class Processor:
     Args:
         contract: everything about its input that is not a weight.
         tokenizer: None for a vision tower alone.
+        rows: of the model's table of tokens, where it is known: ids beyond them are refused.
     """
 
-    def __init__(self, contract: Contract, tokenizer: Tokenizer | None = None) -> None:
+    def __init__(self, contract: Contract, tokenizer: Tokenizer | None = None, rows: int | None = None) -> None:
         self.contract = contract
         self.tokenizer = tokenizer
+        self.rows = rows
         self._kept: dict[Any, Conversation] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"contract": self.contract, "tokenizer": self.tokenizer}
+        return {"contract": self.contract, "tokenizer": self.tokenizer, "rows": self.rows}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -144,6 +146,14 @@ class Processor:
             raise EyespotError("not-supported", "this model takes no text: it has no tokenizer")
         return self.tokenizer
 
+    def _within(self, ids: np.ndarray) -> np.ndarray:
+        """Ids that the model has rows for; any other would end as an index error deep inside it."""
+        largest = int(ids.max(initial=-1))
+        if self.rows is not None and largest >= self.rows:
+            message = f"{self._tokenizer().token_of(largest)!r} is token {largest:,}, the model's table has"
+            raise EyespotError("tokenizer-mismatch", f"{message} {self.rows:,} rows")
+        return ids
+
     def _media(
         self, conversations: Sequence[Sequence[Message]], root: Path | None, allow_private: bool, limits: Limits
     ) -> list[EncodedMedia]:
@@ -195,6 +205,7 @@ class Processor:
             added=tokenizer.added_tokens,
         )
         conversation = tokenise(rendered, messages, tokenizer, rule)
+        self._within(conversation.ids)
         if key is not None:
             if len(self._kept) >= KEPT_CONVERSATIONS:
                 self._kept.clear()

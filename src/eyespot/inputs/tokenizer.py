@@ -148,10 +148,17 @@ class Tokenizer:
 
     # -- tokens -----------------------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
-        """One more than the largest id."""
-        return max(self._backend.get_vocab_size(with_added_tokens=True), max(self._added, default=-1) + 1)
+        """One more than the largest id. Not the number of tokens: ids may have gaps."""
+        return max(self._backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def tokens_from(self, first: int) -> dict[str, int]:
+        """Tokens whose ids are `first` or larger, in order of ids."""
+        if self.vocab_size <= first:
+            return {}
+        found = ((i, token) for token, i in self._backend.get_vocab(with_added_tokens=True).items() if i >= first)
+        return {token: i for i, token in sorted(found)}
 
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
@@ -222,7 +229,7 @@ class Tokenizer:
         special = [t for t in tokens if t.special]
         self._backend.add_special_tokens(special)
         self._backend.add_tokens([t for t in tokens if not t.special])
-        for name in ("_added", "special_tokens", "added_tokens", "_spelled", "_twin"):
+        for name in ("_added", "special_tokens", "added_tokens", "vocab_size", "_spelled", "_twin"):
             self.__dict__.pop(name, None)
 
     def _add_missing(self) -> None:
