@@ -82,7 +82,7 @@ def test_resume_with_another_configuration_is_refused_naming_each_key(config, ch
 
 def test_keys_that_change_nothing_about_the_training_may_differ(config):
     begin(config)
-    RunFolder(config.replace(log_every=3, save_every=1, keep=5, workers=1), True, "").close()
+    RunFolder(config.replace(log_every=3, save_every=1, keep=5, workers=1, max_dropped=0.5), True, "").close()
 
 
 def test_a_second_writer_is_refused_with_the_first_ones_process(config):

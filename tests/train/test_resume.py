@@ -1,5 +1,6 @@
 """Resumed = uninterrupted, bit for bit, wherever the run was stopped."""
 
+import itertools
 import json
 import os
 import shutil
@@ -8,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import ALIGN, FINETUNE, base, model, rows
+from tiny_run import ALIGN, FINETUNE, base, model, row, rows
 
 from eyespot import families
+from eyespot.contracts.message import Example
 from eyespot.errors import EyespotError
 from eyespot.train import checkpoint, finish
 from eyespot.train.events import RunDone, Saved, StageDone, StepDone
@@ -173,6 +175,46 @@ def test_other_data_on_resume_are_refused(saving, events):
     with pytest.raises(EyespotError) as caught:
         events(saving.replace(data=(rows(23),)), resume=True)
     assert caught.value.code in ("run-mismatch", "data-changed")
+
+
+class Spoilt:
+    """Endless rows, the first three without an answer: within a stage nobody can say how many more will come."""
+
+    name = "spoilt"
+
+    def examples(self, split, seed, start=0):
+        for i in itertools.count(start):
+            example = row(i)
+            yield Example(example.id, example.messages[:1] if i < 3 else example.messages)
+
+
+SPOILT = Spoilt()
+
+
+def test_too_many_lost_rows_at_the_end_of_a_stage_lose_no_weights(config, events):
+    run = train(config.replace(data=(SPOILT,)))
+    seen = []
+    with pytest.raises(EyespotError, match="3 of .* rows read so far were dropped") as caught:
+        seen.extend(run)
+    assert caught.value.code == "data-dropped"
+    assert "00-align-00000003-end" in [p.name for p in Path(config.out, "checkpoints").iterdir()]
+    assert str(Path(config.out, "checkpoints")) in caught.value.remedy
+
+
+@pytest.mark.parametrize("stages", [(ALIGN,), (ALIGN, FINETUNE)])
+def test_resume_does_not_pass_over_the_verdict_and_a_larger_limit_goes_on_from_there(config, events, tmp_path, stages):
+    config = config.replace(data=(SPOILT,), stages=stages)
+    allowed = config.replace(max_dropped=0.5, out=str(tmp_path / "allowed"))
+    events(allowed)
+    with pytest.raises(EyespotError):
+        events(config)
+    with pytest.raises(EyespotError) as caught:
+        events(config, resume=True)
+    assert caught.value.code == "data-dropped"
+    assert not Path(config.out, "model").exists()
+    found = events(config.replace(max_dropped=0.5), resume=True)
+    assert not [e for e in found if isinstance(e, StepDone) and e.stage == "align"]
+    assert outcome(config) == outcome(allowed)
 
 
 def test_only_so_many_checkpoints_are_kept(saving, events):

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 
 from eyespot import families
+from eyespot.data.ledger import Ledger
+from eyespot.errors import EyespotError
 from eyespot.train.curves import draw
 from eyespot.train.folder import RunFolder, write_json, write_text
 from eyespot.train.models import CAME_IN
@@ -34,6 +36,27 @@ def record(
     result["frozen"][stage] = frozen
     result["trainable"][stage] = [row.to_dict() for row in table.rows]
     result["data"][stage] = batches.ledger.to_dict()
+
+
+def judge(config: RunConfig, run: RunFolder, result: Mapping[str, Any], stage: str) -> None:
+    """Stop a run that lost too many rows in a finished stage, whose checkpoint is on the disk by now.
+
+    The verdict needs only what the run's folder says, so that a resumed run, which does not do the stage again, comes
+    to the same one: it stops here each time until a larger ``max_dropped`` says that losing the rows was wanted.
+
+    Raises:
+        EyespotError: ``data-dropped`` naming the rows.
+    """
+    sources = run.facts()["stages"][stage]["data"]
+    ledger = Ledger({source["name"]: source["rows"] for source in sources})
+    ledger.load_state(result["data"][stage])
+    try:
+        ledger.check(config.max_dropped, final=True)
+    except EyespotError as error:
+        kept = (
+            f"What {stage} has trained is kept in {run.checkpoints}: --resume auto with a larger max_dropped uses it."
+        )
+        raise EyespotError(error.code, error.message, where=error.where, remedy=f"{error.remedy} {kept}") from None
 
 
 def write(config: RunConfig, run: RunFolder, loaded: Any, result: dict[str, Any]) -> None:

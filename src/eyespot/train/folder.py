@@ -24,6 +24,8 @@ except ImportError:  # no POSIX locks here: the run goes on without
 # Keys that change nothing about what is learnt; every other difference is refused on resume.
 FREE = {"out", "save_every", "log_every", "eval_every", "evaluator", "report", "workers", "keep"}
 FREE |= {"layout", "audit", "card", "cache_gib"}
+# A limit, not a choice of rows: which are lost does not depend on it, and raising it is what `data-dropped` advises.
+FREE |= {"max_dropped"}
 
 
 class RunFolder:

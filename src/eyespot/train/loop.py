@@ -58,7 +58,8 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
         loaded = carried = None  # the model of this stage; the run's own model
         for index, (stage, goal) in enumerate(zip(config.stages, goals, strict=True)):
             if saved and (index < saved["stage"] or (index == saved["stage"] and saved["ended"])):
-                continue  # done before the checkpoint was written
+                finish.judge(config, run, result, stage.name)  # the checkpoint was written before the verdict
+                continue
             within = saved if saved and index == saved["stage"] else None
 
             # The model, what of it is trained, and its optimiser.
@@ -173,11 +174,11 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             preflight.check_frozen(before, after, table.lrs)
             hashes = preflight.part_hashes(before), preflight.part_hashes(after)
             frozen = {part: {"before": digest, "after": hashes[1][part]} for part, digest in hashes[0].items()}
-            batches.ledger.check(config.max_dropped, final=True)
             finish.record(result, stage.name, step, elapsed, frozen, table, batches)
             yield from _evaluate(config, run, loaded, stage, step, result)
             path = _save(run, index, stage, step, loaded, result, None)
             yield Saved(stage.name, step, path)
+            finish.judge(config, run, result, stage.name)  # what was trained is safe by now
             yield StageDone(stage.name, step, elapsed, frozen, loaded, str(batches.ledger))
             if stop.asked:
                 stop.end()
