@@ -97,6 +97,7 @@ CODES: dict[str, str] = {
     "checkpoint-missing": "Give a folder that holds config.json and the weights, or a hub id.",
     "checkpoint-keys": "The tensors do not fit the config; the table names each missing, unexpected or reshaped one.",
     "checkpoint-corrupt": "The file is damaged: copy or download it again.",
+    "checkpoint-too-large": "A configuration, index, template or tokenizer is never that large: get the file from the checkpoint's authors.",
     "checkpoint-dtype": "Weights must be floating point; this file holds another type (quantised files need their own loader).",
     "checkpoint-path": "The index names a file that is absent or outside the folder; download the checkpoint again.",
     "checkpoint-seal": "A file differs from its recorded sha256; restore it, or run `eyespot seal PATH` if the edit was wanted.",

@@ -10,9 +10,10 @@ from safetensors.torch import load_file, save_file
 
 from eyespot import families
 from eyespot.errors import EyespotError
-from eyespot.families import loading
+from eyespot.families import loading, sidefiles
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.tokenizer import words
+from eyespot.runtime.limits import LIMITS
 from tests.families.makers import SPECIALS, equal, family_named, llava, loaded, text_model, tokenizer
 
 
@@ -145,6 +146,27 @@ def test_a_model_is_in_evaluation_mode_and_on_real_memory(folder):
     module = families.load(folder).module
     assert not module.training
     assert not any(p.is_meta for p in module.parameters())
+
+
+SMALL_FILES = (
+    *sidefiles.JSON_FILES, "chat_template.jinja", "model.safetensors.index.json", "tokenizer.json",
+    "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+)  # fmt: skip
+
+INSTEAD_OF = {"model.safetensors.index.json": "model.safetensors", "tokenizer.model": "tokenizer.json"}
+
+
+@pytest.mark.parametrize("name", SMALL_FILES)
+def test_a_small_file_that_is_too_large_is_refused_unread(folder, name):
+    (folder / "eyespot.json").unlink()
+    if name in INSTEAD_OF:
+        (folder / INSTEAD_OF[name]).unlink()
+    with (folder / name).open("wb") as file:
+        file.truncate(LIMITS.max_config_bytes + 1)  # no byte of it takes place on the disk
+    with pytest.raises(EyespotError, match=r"limits\.max_config_bytes") as caught:
+        families.load(folder)
+    assert caught.value.code == "checkpoint-too-large"
+    assert str(folder / name) in caught.value.where
 
 
 # ------------------------------------------------------------------------------------------------ tokenizer and table

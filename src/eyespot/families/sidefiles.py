@@ -12,6 +12,7 @@ from eyespot.contracts.contract import ImageRule, TextRule
 from eyespot.errors import EyespotError
 from eyespot.families.family import MAX_SIDE, Files, unsupported
 from eyespot.inputs.tokenizer import Tokenizer
+from eyespot.runtime.small_files import read_text
 from eyespot.weights.files import read_json
 
 JSON_FILES = (
@@ -43,10 +44,7 @@ def read(folder: Path) -> dict[str, Any]:
     files: dict[str, Any] = {name: read_json(folder / name) for name in JSON_FILES if (folder / name).is_file()}
     jinja = folder / "chat_template.jinja"
     if jinja.is_file():
-        try:
-            files[jinja.name] = jinja.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            raise EyespotError("checkpoint-corrupt", f"not readable as text: {error}", where=str(jinja)) from error
+        files[jinja.name] = read_text(jinja)
     return files
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eyespot.errors import EyespotError
+from eyespot.runtime.small_files import read_bytes
 
 UNIGRAM, BPE = 1, 2
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4
@@ -27,7 +28,7 @@ def tokenizer_json_from_model(path: Path, config: Mapping[str, Any]) -> tuple[st
         config: content of ``tokenizer_config.json``, or empty.
     """
     try:
-        pieces, trainer, normalizer = _read(path.read_bytes())
+        pieces, trainer, normalizer = _read(read_bytes(path))
         kind = trainer.get(3, UNIGRAM)
     except (ValueError, IndexError, struct.error, TypeError) as error:
         raise EyespotError("checkpoint-corrupt", f"not a SentencePiece model: {error}", where=str(path)) from None

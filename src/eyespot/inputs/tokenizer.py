@@ -18,6 +18,7 @@ from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 from eyespot.errors import EyespotError
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
 from eyespot.inputs.twin import Twin
+from eyespot.runtime.small_files import read_json, read_text
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 MODEL_FILES = ("tokenizer.model", "spiece.model")
@@ -66,7 +67,7 @@ class Tokenizer:
         special_map = _read_json(folder / "special_tokens_map.json")
         path = folder / "tokenizer.json"
         if path.is_file():
-            data = path.read_text(encoding="utf-8")
+            data = read_text(path)
         elif model := next((folder / n for n in MODEL_FILES if (folder / n).is_file()), None):
             data, found = tokenizer_json_from_model(model, config)
             config = {**found, **config}
@@ -333,9 +334,4 @@ def _usual_names(specials: Sequence[str]) -> dict[str, str]:
 
 
 def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EyespotError("checkpoint-corrupt", f"not JSON: {error}", where=str(path)) from None
+    return read_json(path) if path.is_file() else None

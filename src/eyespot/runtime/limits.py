@@ -32,7 +32,7 @@ class Limits(Config):
         template_timeout_s: time that a chat template may take.
         max_text_chars: text of one conversation.
         max_row_bytes: one row of a data file.
-        max_config_bytes: one JSON file of a checkpoint (configuration, index, tokenizer).
+        max_config_bytes: one small file of a checkpoint (configuration, index, template, tokenizer).
     """
 
     max_pixels: int = 64_000_000

@@ -20,6 +20,7 @@ from torch import nn
 
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
+from eyespot.runtime import small_files
 
 STEM = "model"
 SHARD_BYTES = 5 * 10**9
@@ -151,12 +152,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        EyespotError: ``checkpoint-corrupt`` naming the file.
+        EyespotError: ``checkpoint-corrupt`` or ``checkpoint-too-large``, naming the file.
     """
-    try:
-        data = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise EyespotError("checkpoint-corrupt", f"not readable as JSON: {error}", where=str(path)) from error
+    data = small_files.read_json(path)
     if not isinstance(data, dict):
         raise EyespotError("checkpoint-corrupt", "a JSON object was expected", where=str(path))
     return data
