@@ -188,12 +188,8 @@ def _plan_rows(
 ) -> Rows:
     lq, lk = max(q_lens[s] for s in bucket), max(len(chains[s]) for s in bucket)
     equal = all(q_lens[s] == lq and len(chains[s]) == lk for s in bucket)
-    n = len(bucket)
-    q_rows = torch.zeros(n, lq, dtype=torch.long)
-    k_rows = torch.zeros(n, lk, dtype=torch.long)
-    for i, s in enumerate(bucket):
-        q_rows[i, : q_lens[s]] = torch.arange(starts_q[s], starts_q[s] + q_lens[s])
-        k_rows[i, : len(chains[s])] = torch.tensor(chains[s])
+    q_rows = _stretches([starts_q[s] for s in bucket], [q_lens[s] for s in bucket])[0]
+    k_rows = torch.tensor([chains[s] + [0] * (lk - len(chains[s])) for s in bucket])
     q_n = torch.tensor([q_lens[s] for s in bucket])[:, None, None]
     k_n = torch.tensor([len(chains[s]) for s in bucket])[:, None, None]
     key, query = torch.arange(lk)[None, None, :], torch.arange(lq)[None, :, None] + (k_n - q_n)
@@ -214,6 +210,13 @@ def _plan_rows(
     return Rows(q_, k_, mask_, causal, out, keep_, run)  # type: ignore[arg-type]
 
 
+def _stretches(starts: list[int], lens: list[int]) -> tuple[Tensor, Tensor]:
+    """Rows ``start … start + len - 1`` of each, padded with 0 to (n, longest), and which are no padding."""
+    place = torch.arange(max(lens))
+    real = place < torch.tensor(lens)[:, None]
+    return torch.where(real, torch.tensor(starts)[:, None] + place, 0), real
+
+
 def _is_run(rows: Tensor) -> bool:
     return bool((rows[1:] - rows[:-1] == 1).all())
 
@@ -227,18 +230,18 @@ def _plan_branches(
     device: torch.device,
 ) -> Branches:
     assert starts_q == starts_k, "two-part branches are for uncached batches"
-    n, nb = len(by_prefix), max(map(len, by_prefix.values()))
-    lb, lp = max(q_lens[s] for b in by_prefix.values() for s in b), max(k_lens[p] for p in by_prefix)
-    q_rows = torch.zeros(n, nb, lb, dtype=torch.long)
-    real = torch.zeros(n, nb, lb, dtype=torch.bool)
-    prefix = torch.zeros(n, lp, dtype=torch.long)
-    seen = torch.zeros(n, lp, dtype=torch.bool)
-    for i, (p, branches) in enumerate(by_prefix.items()):
-        prefix[i, : k_lens[p]] = torch.arange(starts_k[p], starts_k[p] + k_lens[p])
-        seen[i, : k_lens[p]] = True
-        for j, s in enumerate(branches):
-            q_rows[i, j, : q_lens[s]] = torch.arange(starts_q[s], starts_q[s] + q_lens[s])
-            real[i, j, : q_lens[s]] = True
+    nb = max(map(len, by_prefix.values()))
+    # Where a prefix has fewer branches than another, branches of no length fill up.
+    padded = [[*branches, *[None] * (nb - len(branches))] for branches in by_prefix.values()]
+    flat = [s for branches in padded for s in branches]
+    q_rows, real = (
+        t.unflatten(0, (len(padded), nb))
+        for t in _stretches(
+            [0 if s is None else starts_q[s] for s in flat], [0 if s is None else q_lens[s] for s in flat]
+        )
+    )
+    lb = q_rows.shape[-1]
+    prefix, seen = _stretches([starts_k[p] for p in by_prefix], [k_lens[p] for p in by_prefix])
     keep = real.flatten().nonzero()[:, 0]
     # Padding sits behind a branch's tokens, so the triangle alone hides it from them.
     triangle = torch.ones(lb, lb, dtype=torch.bool).tril()[None, None, None]

@@ -1,4 +1,4 @@
-"""`scenes`: the demo's four stages on the whole scenes world, for an evening rather than a quarter of an hour.
+"""`scenes`: the demo's four stages on the whole scenes world, for an hour rather than a quarter of an hour.
 
 All shapes, colours, sizes, textures, grounds (photographs too), kinds of question and both languages; boxes and
 captions included. The figures of each kind come at the end, boxes at an overlap of one half, captions apart.
@@ -12,7 +12,7 @@ from eyespot.data.sources import WorldSource
 from eyespot.families import Loaded
 from eyespot.recipes._proof import evaluate_scenes
 from eyespot.recipes._small import Sizes, small_llava
-from eyespot.recipes.demo import demo
+from eyespot.recipes.demo import NOTES, demo
 from eyespot.train.run import RunConfig
 from eyespot.worlds.scenes import Notes, Scenes, ScenesConfig
 from eyespot.worlds.scenes.sentences import vocabulary
@@ -22,21 +22,21 @@ PLACES = WORLD.replace(
     types=("colour_at", "shape_at", "where", "count", "size", "text"), references=("shape", "colour"), languages=("en",)
 )
 TOLD = WORLD.replace(types=(*(t for t in WORLD.types if t not in ("text", "box", "description")),), languages=("en",))
-SIZES = Sizes(picture=96, width=192, heads=6, encoder_layers=6, decoder_layers=6, context=2048)
+SIZES = Sizes(picture=96, decoder_layers=6, context=2048)
 
 
 def scenes() -> RunConfig:
     """The demo's stages, longer, over endless pictures."""
     config = demo()
     drawn, places = (WorldSource(Scenes(world), "train", 0) for world in (WORLD, PLACES))
-    data = {"encoder": (places,), "text": (Notes(TOLD),), "align": (drawn,), "finetune": (drawn,)}
-    steps = {"encoder": 6000, "text": 6000, "align": 600, "finetune": 8000}
+    written = WorldSource(Notes(TOLD), "train", 0)
+    mixed = ((drawn, 1 - NOTES), (written, NOTES))
+    data = {"encoder": (places,), "text": (written,), "align": (drawn,), "finetune": mixed}
+    steps = {"encoder": 1600, "text": 700, "align": 100, "finetune": 2400}
     stages = tuple(
         s.replace(data=data[s.name], steps=steps[s.name], model=throw_away if s.name == "encoder" else None)
         for s in config.stages
     )
-    # With room to learn more than six kinds of answer, the whole decoder is open at a lower rate.
-    stages = (*stages[:3], stages[3].replace(trainable=("vision_encoder:1e-3", "connector", "decoder:1e-3")))
     return config.replace(
         model=model,
         out="runs/scenes",

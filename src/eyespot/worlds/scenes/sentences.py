@@ -66,7 +66,7 @@ def vocabulary(config: ScenesConfig) -> list[str]:
             words.NO[language],
             "물체 그림: , ." if korean else "a an object objects and , .",
         ]
-    found += [*words.WRITTEN, "There is The picture shows", "Read the note."]
+    found += [*words.WRITTEN, "There is The picture shows", "Read the note.", "nowhere"]
     # Each word at the start of a text and behind a space: to a tokenizer that keeps spaces these are two.
     alone = sorted({word.strip("?.,!") for text in found for word in text.split()} - {""})
     return found + [f"{word} {word}" for word in alone] + [". . , ,"]
