@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from eyespot.errors import EyespotError
 from eyespot.inputs.address import is_public, parse_url
-from eyespot.inputs.fetch import fetch, shown
+from eyespot.inputs.fetch import fetch
+from eyespot.inputs.naming import shown
 from eyespot.runtime.limits import LIMITS
 
 BYTES = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 5
@@ -44,6 +45,8 @@ def tree(tmp_path):
     (root / "outside.png").symlink_to(tmp_path / "secret.png")
     (root / "up").symlink_to(tmp_path)
     (root / "loop.png").symlink_to(root / "loop.png")
+    (root / "gone.png").symlink_to("deleted.png")
+    (root / "zero.png").symlink_to("/dev/zero")
     os.mkfifo(root / "pipe.png")
     return root
 
@@ -61,6 +64,31 @@ def test_paths_that_lead_out_of_the_root_are_refused_naming_image_root(tree, pat
     error = refusal(path, root=tree, name="row 4, image 1")
     assert (error.code, error.where) == ("media-refused", "row 4, image 1")
     assert "image_root" in error.message
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("outside.png", "outside.png is a link to {file} outside image_root"),
+        ("up/secret.png", "up/secret.png lies behind up, a link to {folder} outside image_root"),
+        ("../secret.png", "../secret.png lies outside image_root"),
+        ("zero.png", "zero.png is a link to /dev/zero outside image_root"),
+    ],
+)
+def test_a_link_out_of_the_root_is_named_with_where_it_leads(tree, path: str, said: str) -> None:
+    file = shown(tree.parent / "secret.png")
+    assert refusal(path, root=tree).message == said.format(file=file, folder=shown(tree.parent))
+
+
+def test_a_link_to_a_file_of_the_system_is_named_as_one(tree) -> None:
+    message = refusal(tree / "zero.png").message
+    assert message.endswith("zero.png is a link to /dev/zero, a file of the system, not a picture")
+
+
+def test_links_that_lead_nowhere_are_named_as_links(tree) -> None:
+    message = refusal("gone.png", root=tree).message
+    assert message == "cannot open gone.png below image_root: a link to deleted.png: No such file or directory"
+    assert "a link that leads in a circle" in refusal("loop.png", root=tree).message
 
 
 def test_the_command_line_may_name_any_file(tree) -> None:

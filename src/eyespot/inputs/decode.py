@@ -31,7 +31,8 @@ from PIL import (
 from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.media import Kind, Media
 from eyespot.errors import EyespotError
-from eyespot.inputs.fetch import fetch, shown
+from eyespot.inputs.fetch import fetch
+from eyespot.inputs.naming import shown
 from eyespot.runtime.limits import LIMITS, Limits
 
 # What a file begins with → its decoder. The classes are called directly: `Image.open` would try every plug-in.

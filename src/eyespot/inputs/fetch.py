@@ -23,10 +23,12 @@ from urllib.parse import urljoin
 
 from eyespot.errors import EyespotError
 from eyespot.inputs.address import Address, is_public, parse_url
+from eyespot.inputs.naming import link_out, shown, why_not_opened
 from eyespot.runtime.limits import LIMITS, Limits
 
 SCHEME = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[\w.+-]+)*)(;base64)?,", re.IGNORECASE)
+OUTSIDE = "Set image_root to a folder that holds all pictures, those that links lead to as well."
 PSEUDO_FILES = tuple(Path(p) for p in ("/proc", "/sys", "/dev"))
 REDIRECTS = (301, 302, 303, 307, 308)
 CHUNK = 1 << 16
@@ -66,14 +68,6 @@ def fetch(
     return _from_path(Path(source), root, limits, name)
 
 
-def shown(source: Any, width: int = 64) -> str:
-    """`source` short enough for an error message; a ``data:`` URL without its content."""
-    text = str(source)
-    if text[:5].lower() == "data:":
-        return f"{text[:24].partition(',')[0]},… ({len(text):,} characters)"
-    return text if len(text) <= width else f"{text[: width // 2 - 1]}…{text[-width // 2 :]}"
-
-
 def _refused(message: str, name: str, remedy: str = "") -> EyespotError:
     return EyespotError("media-refused", message, where=name, remedy=remedy)
 
@@ -83,19 +77,26 @@ def _refused(message: str, name: str, remedy: str = "") -> EyespotError:
 
 def _from_path(path: Path, root: Path | None, limits: Limits, name: str) -> bytes:
     """A regular file's bytes."""
+    given = root / path if root is not None else path
     try:
-        resolved = ((root / path) if root is not None else path).resolve()  # not strict: first where, then whether
-        if root is not None and not resolved.is_relative_to(root.resolve()):
-            raise _refused(
-                f"{shown(path)} lies outside image_root", name, "Set image_root to a folder that holds all pictures."
-            )
-        if any(resolved.is_relative_to(folder) for folder in PSEUDO_FILES):
-            raise _refused(f"{shown(path)} is a file of the system, not a picture", name)
+        resolved = given.resolve()  # not strict: first where, then whether
+        if root is not None:
+            home = root.resolve()
+            if not resolved.is_relative_to(home):
+                link = link_out(given, root, lambda place: place.is_relative_to(home))
+                raise _refused(f"{shown(path)} {link or 'lies'} outside image_root", name, OUTSIDE)
+        if _is_pseudo(resolved):
+            link = link_out(given, root, lambda place: not _is_pseudo(place))
+            raise _refused(f"{shown(path)} {f'{link},' if link else 'is'} a file of the system, not a picture", name)
         return _read_regular(resolved, path, limits, name)
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null byte; RuntimeError: a loop of links
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a path"
         below = " below image_root" if root is not None else ""
-        raise EyespotError("media-missing", f"cannot open {shown(path)}{below}: {reason}", where=name) from None
+        message = f"cannot open {shown(path)}{below}: {why_not_opened(error, given)}"
+        raise EyespotError("media-missing", message, where=name) from None
+
+
+def _is_pseudo(resolved: Path) -> bool:
+    return any(resolved.is_relative_to(folder) for folder in PSEUDO_FILES)
 
 
 def _read_regular(resolved: Path, path: Path, limits: Limits, name: str) -> bytes:
