@@ -1,7 +1,7 @@
 """``curves.svg``: loss and learning rate over the whole run, drawn without a plotting library.
 
 Every point is a row of the log; the bold line is their running mean. Stages stand side by side, as steps begin at 1
-in each.
+in each. The few highest values, those of first steps, are cut off, or all that follows would look flat.
 """
 
 import math
@@ -12,6 +12,7 @@ from typing import Any
 WIDTH, HEIGHT, GAP, LEFT, RIGHT, TOP = 900, 220, 50, 64, 16, 28
 COLOURS = ("#2563eb", "#d97706", "#059669", "#9333ea", "#dc2626", "#0891b2")
 PANELS = (("loss", "loss"), ("lr", "learning rate"))
+CUT = 0.02  # share of values that may lie above the panel
 
 
 def draw(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -50,14 +51,14 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 def _panel(rows: list[Mapping[str, Any]], stages: list[str], key: str, title: str, top: int) -> str:
     points = [(i, row["stage"], float(row[key])) for i, row in enumerate(rows) if math.isfinite(row.get(key, math.nan))]
-    high = max((v for _, _, v in points), default=1.0) or 1.0
+    high = _top([v for _, _, v in points])
     low = min(0.0, *(v for _, _, v in points)) if points else 0.0
 
     def x(i: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * i / max(1, len(rows) - 1)
 
     def y(value: float) -> float:
-        return top + HEIGHT * (1 - (value - low) / (high - low))
+        return top + HEIGHT * (1 - (min(value, high) - low) / (high - low))
 
     parts = [f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{escape(title)}</text>']
     for tick in ticks(low, high):
@@ -66,8 +67,15 @@ def _panel(rows: list[Mapping[str, Any]], stages: list[str], key: str, title: st
     for number, stage in enumerate(stages):
         mine = [(i, v) for i, s, v in points if s == stage]
         if mine:
-            parts += _stage(mine, stage, COLOURS[number % len(COLOURS)], x, y, top + HEIGHT + 18)
+            # Names of neighbours at two heights, as a short stage has no room for its own.
+            parts += _stage(mine, stage, COLOURS[number % len(COLOURS)], x, y, top + HEIGHT + 14 + 12 * (number % 2))
     return "".join(parts)
+
+
+def _top(values: list[float]) -> float:
+    """The panel's upper end: the highest value but for the share that is cut off, with some room."""
+    highest = sorted(values)[: max(1, math.ceil((1 - CUT) * len(values)))] if values else [1.0]
+    return 1.05 * highest[-1] or 1.0
 
 
 def _stage(mine: list[tuple[int, float]], stage: str, colour: str, x: Any, y: Any, label: float) -> list[str]:
