@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
-demo: $(VENV)/.ready-demo  ## build and train a small LLaVA in stages, prove that it sees, answer about pictures (under 20 minutes, two cores)
+demo: $(VENV)/.ready-demo  ## build and train a small LLaVA in stages, prove that it sees, answer about pictures (under 15 minutes, two cores)
 	rm -rf runs/demo
 	$(BIN)/eyespot train demo out=runs/demo
 	@echo "Report: runs/demo/report.html     Model: runs/demo/model     Ask it: $(BIN)/eyespot chat runs/demo/model"

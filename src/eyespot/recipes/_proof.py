@@ -26,7 +26,9 @@ SHOWN = 24  # answered pictures of a set on the page: half of them wrong ones wh
 SEED = 2026
 
 
-def evaluate_scenes(loaded: Loaded, *, stage: str, step: int, out: Path, config: ScenesConfig) -> dict[str, Any]:
+def evaluate_scenes(
+    loaded: Loaded, *, stage: str, step: int, out: Path, config: ScenesConfig, max_new_tokens: int = 6
+) -> dict[str, Any]:
     """The evaluator: both sets, with and without the picture. Nothing where the moment is not one of `MOMENTS`."""
     if (stage, step > 0) not in MOMENTS:
         return {}
@@ -35,9 +37,9 @@ def evaluate_scenes(loaded: Loaded, *, stage: str, step: int, out: Path, config:
     found: dict[str, Any] = {"moment": moment}
     kept: dict[str, Any] = {}
     for key, split in SETS.items():
-        evaluation = evaluate(model, task, examples(config, split, each), max_new_tokens=6)
+        evaluation = evaluate(model, task, examples(config, split, each), max_new_tokens=max_new_tokens)
         found[key] = evaluation.figures()
-        kept[key] = _shown(evaluation)
+        kept[key] = shown(evaluation)
     write_json(out / "answers.json", {"moment": moment, **kept})
     found[OVERALL] = {key: round(found[key][OVERALL]["accuracy"], 4) for key in SETS}
     return found
@@ -49,7 +51,7 @@ def examples(config: ScenesConfig, split: str, each: int) -> tuple[Example, ...]
     return tuple(islice(Scenes(config).examples(split, SEED), each * len(config.types)))
 
 
-def _shown(evaluation: Evaluation) -> list[dict[str, Any]]:
+def shown(evaluation: Evaluation) -> list[dict[str, Any]]:
     """Answered pictures for the page, in the order asked, wrong ones among them."""
     wrong = [a for a in evaluation.answers if a.score < 0.5][: SHOWN // 2]
     right = [a for a in evaluation.answers if a.score >= 0.5][: SHOWN - len(wrong)]

@@ -3,16 +3,20 @@
 The encoder first learns with a throw-away decoder, then a fresh connector is aligned, then everything is finetuned.
 """
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eyespot.data.sources import WorldSource
 from eyespot.engine.model import Model
+from eyespot.eval import report as pages
 from eyespot.eval.run import evaluate
 from eyespot.families import Loaded
+from eyespot.recipes._proof import shown
 from eyespot.recipes._small import FAST, Sizes, small_llava
 from eyespot.tasks import open_task
+from eyespot.train.folder import write_json, write_text
 from eyespot.train.run import RunConfig
 from eyespot.worlds.handwriting import PHRASINGS, Handwriting
 
@@ -33,6 +37,7 @@ def handwriting() -> RunConfig:
             shared.replace(name="finetune", steps=500, trainable=("vision_encoder:1e-3", "connector|decoder")),
         ),
         evaluator=evaluator,
+        report="eyespot.recipes.handwriting:report",
     )
 
 
@@ -51,4 +56,20 @@ def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, 
         return {}
     world = Handwriting()
     asked = list(islice(world.examples("heldout", 2026), EACH * len(world.config.types)))
-    return evaluate(Model(loaded), open_task("handwriting"), asked, max_new_tokens=6).figures()
+    evaluation = evaluate(Model(loaded), open_task("handwriting"), asked, max_new_tokens=6)
+    write_json(out / "answers.json", shown(evaluation))
+    return evaluation.figures()
+
+
+def report(out: Path) -> None:
+    """``report.html``: figures, answered scans, wrong ones last, and the curves."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    figures = result["evaluations"][-1]["result"]
+    sections = [
+        ("Held-out scans", pages.figures_table(figures)),
+        ("Against a blank picture and the best constant answer", pages.bars({"finetune": figures})),
+        ("Answers, wrong ones last", pages.answers_grid(json.loads((out / "answers.json").read_text("utf-8")))),
+        ("Loss and learning rate", (out / "curves.svg").read_text(encoding="utf-8")),
+    ]
+    lead = "Digits and short numbers from scans that training never showed, on grounds that it never showed either."
+    write_text(out / "report.html", pages.page("Does it read?", lead, sections))

@@ -22,6 +22,7 @@ PLACES = WORLD.replace(
     types=("colour_at", "shape_at", "where", "count", "size", "text"), references=("shape", "colour"), languages=("en",)
 )
 TOLD = WORLD.replace(types=(*(t for t in WORLD.types if t not in ("text", "box", "description")),), languages=("en",))
+LONGEST = 48  # tokens of an answer: descriptions of four objects have some forty, a box has 22
 SIZES = Sizes(picture=96, decoder_layers=6, context=2048)
 
 
@@ -61,4 +62,4 @@ def throw_away() -> Loaded:
 
 def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, Any]:
     """Held-out scenes and compositions, every kind of question."""
-    return evaluate_scenes(loaded, stage=stage, step=step, out=out, config=WORLD)
+    return evaluate_scenes(loaded, stage=stage, step=step, out=out, config=WORLD, max_new_tokens=LONGEST)
