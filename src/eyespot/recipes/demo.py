@@ -28,7 +28,8 @@ TOLD = WORLD.replace(types=(*WORLD.types, "caption"))
 PLACES = WORLD.replace(types=("colour_at", "shape_at", "where", "count"), references=("shape", "colour"))
 DRAWN = 12000  # pictures of a stage; each is seen about two or three times
 WRITTEN = 4000  # notes and sentences, likewise
-NOTES = 6 / 54  # share of notes among the rows of finetune
+KEPT = 1500  # notes that go on in finetune: reading a new one takes longer than a new picture
+NOTES = 6 / 54  # their share of its rows
 
 CARD = f"""Answers questions about drawn scenes of one to four objects.
 
@@ -41,7 +42,7 @@ It understands these phrasings (*a* or *an* as the colour wants):
 def demo() -> RunConfig:
     """The four stages."""
     shared = FAST.replace(batch_tokens=7600, max_length=512)
-    drawn, written = _first(Scenes(WORLD), DRAWN), _first(Notes(TOLD), WRITTEN)
+    drawn = _first(Scenes(WORLD), DRAWN)
     return RunConfig(
         model=model,
         out="runs/demo",
@@ -53,7 +54,13 @@ def demo() -> RunConfig:
                 trainable=(".",),
                 data=(_first(Scenes(PLACES), DRAWN),),
             ),
-            shared.replace(name="text", steps=500, trainable=("decoder",), data=(written,), batch_tokens=2700),
+            shared.replace(
+                name="text",
+                steps=500,
+                trainable=("decoder",),
+                data=(_first(Notes(TOLD), WRITTEN),),
+                batch_tokens=2700,
+            ),
             shared.replace(
                 name="align",
                 steps=100,
@@ -65,7 +72,7 @@ def demo() -> RunConfig:
                 name="finetune",
                 steps=700,
                 trainable=("vision_encoder:1e-3", "connector|decoder"),
-                data=((drawn, 1 - NOTES), (written, NOTES)),
+                data=((drawn, 1 - NOTES), (_first(Notes(TOLD), KEPT), NOTES)),
             ),
         ),
         evaluator=evaluator,
