@@ -95,6 +95,7 @@ CODES: dict[str, str] = {
     "tokenizer-mismatch": "Use the tokenizer files that belong to these weights; tokens that were added since need rows in the table too (in transformers: resize_token_embeddings).",
     # checkpoints
     "checkpoint-missing": "Give a folder that holds config.json and the weights, or a hub id.",
+    "checkpoint-exists": "Give a new or an empty folder; only what eyespot saved itself is replaced.",
     "checkpoint-keys": "The tensors do not fit the config; the table names each missing, unexpected or reshaped one.",
     "checkpoint-corrupt": "The file is damaged: copy or download it again.",
     "checkpoint-too-large": "A configuration, index, template or tokenizer is never that large: get the file from the checkpoint's authors.",

@@ -1,6 +1,9 @@
 """What a save leaves, and what it leaves alone."""
 
+import itertools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -144,14 +147,164 @@ def test_a_checkpoint_is_replaced_as_a_whole(model, tmp_path):
 
 def test_files_that_are_not_ours_are_left_alone_and_stale_ones_go(model, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
+    families.save(model, out, max_shard_bytes=20_000)
     (out / "notes.txt").write_text("mine")
-    (out / "model-00001-of-00002.safetensors").write_bytes(b"stale")
-    (out / "chat_template.json").write_text('{"chat_template": "stale"}')
+    (out / "logs").mkdir()
+    (out / "LICENSE").write_text("sealed by hand, written by another")
+    seal.seal(out)
+    model.extra |= {"chat_template.json": {"chat_template": "unread"}}
     families.save(model, out)
     assert (out / "notes.txt").read_text() == "mine"
+    assert (out / "logs").is_dir() and (out / "LICENSE").is_file()
+    assert not list(out.glob("model-*")) and not [p for p in out.iterdir() if p.name.startswith(".")]
+    assert seal.check(out, verify=True)
     assert equal(families.load(out).module, model.module)
     assert families.load(out).contract == model.contract
+
+
+def foreign(model, out):
+    """As downloaded, with nothing of ours."""
+    families.save(model, out)
+    (out / "eyespot.json").unlink()
+
+
+def sealed_by_hand(model, out):
+    foreign(model, out)
+    seal.seal(out)
+
+
+def added_to(model, out):
+    families.save(model, out)
+    (out / "added_tokens.json").write_text("{}")
+
+
+def sealed_by_nobody(model, out):
+    families.save(model, out)
+    (out / "eyespot.json").write_text("{")
+
+
+def another_card(model, out):
+    families.save(model, out)
+    (out / "README.md").write_text("mine")
+
+
+def stale_shard(model, out):
+    out.mkdir()
+    (out / "model-00001-of-00002.safetensors").write_bytes(b"mine")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "named"),
+    [
+        (foreign, "config.json"), (sealed_by_hand, "config.json"), (added_to, "added_tokens.json"),
+        (sealed_by_nobody, "eyespot.json"), (another_card, "README.md"), (stale_shard, "model-00001-of-00002"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_a_save_did_not_write_is_refused_and_left_as_it_was(model, tmp_path, prepare, named):
+    out = tmp_path / "out"
+    prepare(model, out)
+    before = content(out)
+    with pytest.raises(EyespotError, match=named) as caught:
+        families.save(model, out, card="# A card")
+    assert (caught.value.code, caught.value.where) == ("checkpoint-exists", str(out))
+    assert content(out) == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+@pytest.fixture
+def renames(monkeypatch):
+    """Calls a function before each rename with which a finished folder gets to its place."""
+
+    def watch(before):
+        put, replace, count = saving.put_in_place, Path.replace, itertools.count(1)
+
+        def replacing(self, target):
+            before(next(count))
+            return replace(self, target)
+
+        def putting(work, path):
+            with monkeypatch.context() as patch:
+                patch.setattr(Path, "replace", replacing)
+                put(work, path)
+
+        monkeypatch.setattr(saving, "put_in_place", putting)
+
+    return watch
+
+
+@pytest.mark.parametrize("notes", [False, True])
+def test_whatever_rename_fails_the_old_checkpoint_stays_whole(model, tmp_path, renames, notes):
+    out = tmp_path / "out"
+    families.save(model, out, max_shard_bytes=20_000)
+    if notes:
+        (out / "notes.txt").write_text("mine")
+    before = content(out)
+
+    def fail(count):
+        if count == fail.at:
+            raise OSError("no more")
+
+    fail.at = 0
+    renames(fail)
+    for fail.at in range(1, 30 if notes else 3):
+        try:
+            families.save(model, out)
+        except OSError as error:
+            assert str(error) == "no more"
+        else:
+            break
+        assert content(out) == before
+        assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+    assert fail.at > (10 if notes else 1)
+
+
+def test_a_save_killed_among_other_files_is_noticed_and_the_next_one_mends_it(model, tmp_path, renames):
+    out, moments = tmp_path / "out", []
+    families.save(model, out, max_shard_bytes=20_000)
+    (out / "notes.txt").write_text("mine")
+
+    def copy(count):
+        moments.append(shutil.copytree(out, tmp_path / f"killed-{count}"))
+
+    renames(copy)
+    families.save(model, out, "eyespot")
+    assert len(moments) > 10
+    refused = 0
+    for killed in moments:
+        try:
+            assert equal(families.load(killed).module, model.module)  # nothing done yet, or the last file is the same
+        except EyespotError as error:
+            assert error.code == "checkpoint-seal"
+            refused += 1
+        families.save(model, killed)
+        assert (killed / "notes.txt").is_file() and equal(families.load(killed).module, model.module)
+    assert refused > len(moments) - 4
+
+
+def test_a_link_to_a_folder_stays_one(model, tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    families.save(model, tmp_path / "out")
+    families.save(model, tmp_path / "out")
+    assert (tmp_path / "out").is_symlink()
+    assert families.load(tmp_path / "disk").config == model.config
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "model", "out"]
+
+
+def test_the_folder_that_one_works_in_can_be_saved_to(model, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    families.save(model, ".")
+    families.save(model, ".")
+    assert Path.cwd() == tmp_path / "here"
+    assert families.load(".").config == model.config
+    assert not [p for p in Path.cwd().iterdir() if p.name.startswith(".")]
+
+
+def test_permissions_of_the_folder_are_kept(model, tmp_path):
+    (tmp_path / "out").mkdir(mode=0o750)
+    families.save(model, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
 
 
 def test_a_failed_save_leaves_the_old_checkpoint_whole(model, tmp_path, monkeypatch):

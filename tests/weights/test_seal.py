@@ -106,6 +106,19 @@ def test_sealing_anew_takes_a_wanted_edit_and_keeps_the_contract(folder):
     assert seal.stored_contract(folder) == Contract(image=ImageRule())
 
 
+def test_what_came_after_the_save_is_sealed_but_not_saved(folder):
+    (folder / "LICENSE").write_text("")
+    seal.seal(folder)
+    assert seal.saved_files(folder) == {"config.json", "model.safetensors"}
+    assert "LICENSE" in json.loads((folder / seal.SEAL).read_text())["files"]
+
+
+def test_a_folder_that_was_only_ever_sealed_holds_nothing_saved(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    seal.seal(tmp_path)
+    assert seal.saved_files(tmp_path) == set()
+
+
 def test_a_folder_without_a_record_is_not_checked(tmp_path):
     assert seal.check(tmp_path) is False
     assert seal.stored_contract(tmp_path) is None

@@ -259,9 +259,16 @@ def save(model: Model, path: str | PathLike[str], layout: str | None = None) -> 
 
     Args:
         model: what to write.
-        path: a folder that does not exist or is empty.
+        path: a folder, made where there is none. A checkpoint that was saved there before is replaced when the new one
+            is complete, edits of its files included, and stays as it was if anything fails. Other files in the folder
+            are left alone.
         layout: ``hf``, ``original`` (the authors' own, where the family has one) or ``eyespot``; by default the one
             that the model came in.
+
+    Raises:
+        EyespotError: ``checkpoint-exists`` where the folder holds files of a checkpoint that `save` did not write, such
+            as a downloaded one; ``layout-unsupported`` naming the part that the layout cannot express. Nothing is
+            written then.
     """
     families.save(model.loaded, path, layout=layout)
 

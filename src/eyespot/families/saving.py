@@ -1,19 +1,18 @@
 """`save`: a model to a folder, complete or not at all, in a layout that can express it."""
 
-import os
 import shutil
-import tempfile
 from os import PathLike
 from pathlib import Path
 
 from eyespot.errors import EyespotError, nearest
-from eyespot.families import eyespot_native, sidefiles
+from eyespot.families import eyespot_native
 from eyespot.families.exporting import Export
 from eyespot.families.family import Loaded
 from eyespot.families.loading import all_families
+from eyespot.families.placing import check_place, put_in_place, workplace
 from eyespot.families.vocabulary import check_rows
 from eyespot.weights import seal
-from eyespot.weights.files import SHARD_BYTES, is_weights, read_json, write_json, write_tensors, write_text
+from eyespot.weights.files import SHARD_BYTES, read_json, write_json, write_tensors, write_text
 
 
 def save(
@@ -28,24 +27,24 @@ def save(
 
     Args:
         loaded: the model.
-        path: a folder; a checkpoint in it is replaced, other files are left alone.
+        path: a folder. A checkpoint that was saved there before is replaced when the new one is complete, and stays
+            as it was if anything fails; files that a save did not write are left alone.
         layout: ``hf``, ``original``, ``eyespot``, or one of a family's own; None: the one that it came in.
         card: text of README.md.
         max_shard_bytes: larger models are cut into files of at most this size, with an index.
 
     Raises:
-        EyespotError: ``layout-unsupported`` naming the part that the layout cannot express, ``tokenizer-mismatch``
-            where tokens were added without rows for them; nothing is written.
+        EyespotError: ``checkpoint-exists`` where the folder holds files of a checkpoint that a save did not write,
+            ``layout-unsupported`` naming the part that the layout cannot express, ``tokenizer-mismatch`` where tokens
+            were added without rows for them; nothing is written.
     """
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise EyespotError("argument", "a file stands where the checkpoint's folder should be", where=str(path))
+    path = Path(path).resolve()  # a link to a folder stays one
+    check_place(path, {"README.md"} if card is not None else ())
     check_rows(loaded.tokenizer, loaded.config)
     export = _export(loaded, layout or loaded.layout)
     texts, tensors = export.texts, export.tensors  # what cannot be expressed fails here, before the first byte
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:40]}."))
+        work = workplace(path)
     except OSError as error:
         raise EyespotError("argument", f"cannot write here: {error.strerror}", where=str(path)) from error
     try:
@@ -59,7 +58,7 @@ def save(
         if "chat_template.jinja" in texts:
             _drop_old_template(work / "tokenizer_config.json", texts["chat_template.jinja"])
         seal.seal(work, loaded.contract)
-        _put_in_place(work, path)
+        put_in_place(work, path)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
@@ -94,28 +93,3 @@ def _drop_old_template(path: Path, template: str) -> None:
     if config.get("chat_template", template) != template:
         del config["chat_template"]
         write_json(path, config)
-
-
-def _put_in_place(work: Path, path: Path) -> None:
-    """Move a finished folder to its name.
-
-    A folder that holds nothing but a sealed checkpoint is exchanged as a whole. Among other files ours are exchanged
-    one by one, the seal last: until then the old seal tells every reader that the folder is not whole.
-    """
-    mask = os.umask(0)
-    os.umask(mask)
-    work.chmod(0o777 & ~mask)
-    there = {p.name for p in path.iterdir()} if path.exists() else set()
-    if there <= seal.recorded_files(path) | {seal.SEAL}:
-        old = work.with_name(f"{work.name}.old")
-        if there:
-            path.replace(old)
-        work.replace(path)
-        shutil.rmtree(old, ignore_errors=True)
-        return
-    new = {p.name for p in work.iterdir()}
-    for name in sorted(new, key=lambda name: name == seal.SEAL):
-        (work / name).replace(path / name)
-    for name in there - new:
-        if is_weights(name) or name in (*sidefiles.JSON_FILES, *sidefiles.OWN):
-            (path / name).unlink(missing_ok=True)

@@ -22,6 +22,7 @@ from eyespot.runtime.small_files import read_json, read_text
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 MODEL_FILES = ("tokenizer.model", "spiece.model")
+FILES = ("tokenizer.json", *MODEL_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Words with their leading space, single digits, single marks: what a tiny model should see as one token each.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
 

@@ -178,7 +178,7 @@ def replace_with(path: Path, write: Callable[[Path], Any]) -> Path:
     temporary = Path(name)
     try:
         write(temporary)
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -187,7 +187,8 @@ def replace_with(path: Path, write: Callable[[Path], Any]) -> Path:
     return path
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Permissions that new files and folders of this process do not get."""
     current = os.umask(0)
     os.umask(current)
     return current

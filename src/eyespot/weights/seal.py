@@ -21,20 +21,23 @@ VERSION = 1
 
 
 def seal(folder: Path, contract: Contract | None = None) -> Path:
-    """Record every file of `folder` as it is now; without `contract` the one already recorded stays.
+    """Record every file of `folder` as it is now.
 
     Args:
         folder: a checkpoint.
-        contract: how the model's input is prepared.
+        contract: how the model's input is prepared, from what has just saved every file here. None: whoever edited the
+            folder; the contract and which files were saved stay as recorded.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise EyespotError("checkpoint-missing", f"{folder} is no folder", where=str(folder))
     kept = contract.to_dict() if contract is not None else _recorded(folder).get("contract")
+    files = {path.name: _entry(path) for path in _files(folder)}
     record: dict[str, Any] = {"version": VERSION}
     if kept is not None:
         record |= {"contract": kept, "contract_id": Contract.from_dict(kept, SEAL).id}
-    record["files"] = {path.name: _entry(path) for path in _files(folder)}
+        record["saved"] = sorted(files if contract is not None else saved_files(folder))
+    record["files"] = files
     return write_json(folder / SEAL, record)
 
 
@@ -84,9 +87,14 @@ def stored_contract(folder: Path) -> Contract | None:
     return contract
 
 
-def recorded_files(folder: Path) -> set[str]:
-    """Names of the files that the seal speaks of."""
-    return set(_recorded(Path(folder)).get("files", {}))
+def saved_files(folder: Path) -> set[str]:
+    """Names of the files that a save wrote here; files that came later may be sealed with them, but are not among them.
+
+    Only a save records a contract, so a folder without one was sealed by hand.
+    """
+    record = _recorded(Path(folder))
+    saved = record.get("saved", list(record.get("files", {}))) if record.get("contract") is not None else []
+    return {name for name in saved if isinstance(name, str)} if isinstance(saved, list) else set()
 
 
 def sha256(path: Path) -> str:
