@@ -12,7 +12,7 @@ from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import words
-from eyespot.recipes import tiny
+from eyespot.recipes._small import SPECIALS
 from eyespot.train.events import Evaluated, RunDone, Saved, StageDone, StageStarted, StepDone
 from eyespot.train.loop import train
 from eyespot.train.preflight import digests
@@ -300,7 +300,7 @@ def test_a_narrow_model_is_left_narrow_though_two_stages_trained_it_wide(config,
 def test_a_decoder_of_another_vocabulary_is_refused(config):
     def other_words():
         loaded = model()
-        loaded.processor = Processor(loaded.contract, words(["red circle quick fox jumps"], tiny.SPECIALS))
+        loaded.processor = Processor(loaded.contract, words(["red circle quick fox jumps"], SPECIALS))
         return loaded
 
     error = refused(config.replace(stages=(ALIGN.replace(init_from={"decoder": other_words}),)), "compose-mismatch")

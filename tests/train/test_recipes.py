@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from eyespot.errors import EyespotError
+from eyespot.inputs.messages import read_messages
 from eyespot.recipes.finetune import finetune
 from eyespot.recipes.tiny import model, tiny
 from eyespot.train.events import RunDone, StepDone
@@ -28,6 +29,13 @@ def test_finetune_asks_for_a_model_and_for_data():
     with pytest.raises(EyespotError) as caught:
         list(train(finetune()))
     assert caught.value.where == "finetune.model"
+
+
+def test_tiny_takes_a_system_text_as_the_other_small_models_do():
+    processor = model().processor
+    messages = read_messages([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What?"}])
+    ids = processor.encode(messages, add_generation_prompt=True).input_ids
+    assert processor.tokenizer.decode(ids, skip_special=False) == "<user>Be brief.\nWhat?<assistant>"
 
 
 def test_the_tiny_model_knows_its_words_and_tokens():
