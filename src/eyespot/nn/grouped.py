@@ -140,11 +140,12 @@ def plan(
     chains = {s: _chain_rows(s, parent, starts_k, k_lens) for s in roots + rest}
     buckets = _buckets(roots + rest, {s: (q_lens[s], len(chains[s])) for s in chains})
     groups: list[Rows | Branches] = [_plan_rows(b, q_lens, starts_q, chains, rule, window, device) for b in buckets]
-    by_count: dict[int, list[int]] = defaultdict(list)
-    for s in two_part:
-        by_count[parent[s]].append(s)
-    if by_count:
-        groups.append(_plan_branches(by_count, q_lens, k_lens, starts_q, starts_k, device))
+    # Branches of like length beside prefixes of like length: one long answer must not pad all others to its length.
+    for bucket in _buckets(two_part, {s: (k_lens[parent[s]], q_lens[s]) for s in two_part}, waste=1.0):
+        by_prefix: dict[int, list[int]] = defaultdict(list)
+        for s in bucket:
+            by_prefix[parent[s]].append(s)
+        groups.append(_plan_branches(by_prefix, q_lens, k_lens, starts_q, starts_k, device))
     return tuple(groups)
 
 
@@ -165,7 +166,7 @@ def _chain_rows(segment: int, parent: tuple[int, ...], starts: list[int], lens: 
 
 
 def _buckets(segments: list[int], size: dict[int, tuple[int, int]], waste: float = 0.25) -> list[list[int]]:
-    """Segments of like size together: a bucket never pads queries or keys by more than `waste`."""
+    """Segments of like size together: a bucket never pads either length by more than `waste`."""
     buckets: list[list[int]] = []
     for s in sorted(segments, key=lambda s: (size[s], s)):
         if buckets:

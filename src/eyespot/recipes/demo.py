@@ -28,8 +28,10 @@ TOLD = WORLD.replace(types=(*WORLD.types, "caption"))
 PLACES = WORLD.replace(types=("colour_at", "shape_at", "where", "count"), references=("shape", "colour"))
 DRAWN = 12000  # pictures of a stage; each is seen about two or three times
 WRITTEN = 4000  # notes and sentences, likewise
-KEPT = 1500  # notes that go on in finetune: reading a new one takes longer than a new picture
-NOTES = 6 / 54  # their share of its rows
+# Notes that go on in finetune: few, as reading a new one takes longer than a new picture, and as long as a picture, as a
+# batch of equal prefixes is computed fastest.
+KEPT = 1500
+NOTES = 6 / 54  # their share of the rows
 
 CARD = f"""Answers questions about drawn scenes of one to four objects.
 
@@ -72,7 +74,7 @@ def demo() -> RunConfig:
                 name="finetune",
                 steps=700,
                 trainable=("vision_encoder:1e-3", "connector|decoder"),
-                data=((drawn, 1 - NOTES), (_first(Notes(TOLD), KEPT), NOTES)),
+                data=((drawn, 1 - NOTES), (_first(Notes(TOLD, lengths=(64,), notes=1.0), KEPT), NOTES)),
             ),
         ),
         evaluator=evaluator,
