@@ -1,6 +1,7 @@
 """The demo's plan and its report, without its quarter of an hour."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from eyespot.eval.run import Answer, Evaluation
 from eyespot.recipes import _proof
 from eyespot.recipes.demo import WORLD, demo, model, throw_away
 from eyespot.train.trainable import apply
-from eyespot.worlds.scenes import Scenes
+from eyespot.worlds.scenes import Scenes, words
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +88,12 @@ def test_the_report_puts_the_figures_where_the_documents_say(tmp_path):
 def test_the_sets_ask_each_type_equally_often():
     types = [e.meta["type"] for e in _proof.examples(WORLD, "heldout", 3)]
     assert sorted(types) == sorted(WORLD.types * 3)
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ko.md"])
+def test_the_readme_lists_what_the_model_understands(name):
+    page = (Path(__file__).parents[2] / name).read_text(encoding="utf-8")
+    for kind in WORLD.types:
+        for phrasing in words.PHRASINGS[kind]["en"]:
+            assert phrasing in page
+    assert all(word in page for word in (*WORLD.shapes, *WORLD.colours))

@@ -28,8 +28,8 @@ TOLD = WORLD.replace(types=(*WORLD.types, "caption"))
 PLACES = WORLD.replace(types=("colour_at", "shape_at", "where", "count"), references=("shape", "colour"))
 DRAWN = 12000  # pictures of a stage; each is seen about two or three times
 WRITTEN = 4000  # notes and sentences, likewise
-# Notes that go on in finetune: few, as reading a new one takes longer than a new picture, and as long as a picture, as a
-# batch of equal prefixes is computed fastest.
+# Notes that go on in finetune: few, as reading a new one takes longer than a new picture, and as long as a picture, as
+# a batch of equal prefixes is computed fastest.
 KEPT = 1500
 NOTES = 6 / 54  # their share of the rows
 
