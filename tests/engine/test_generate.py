@@ -76,6 +76,18 @@ def test_packed_answers_equal_those_of_one_request_at_a_time(model, batch_tokens
     assert len({len(ids) for ids, _ in packed}) > 1, "the fixture no longer has answers of unlike lengths"
 
 
+def test_what_has_ended_is_not_computed_any_longer(model):
+    sizes = []
+    hook = model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0].input_ids)))
+    first = one_by_one(model, PROMPTS, frozenset(), 1)
+    longest, ended = first[3][0][0], frozenset(ids[0] for ids, _ in first)
+    assert len(ended) > 1, "the fixture no longer has answers that begin differently"
+    sizes.clear()
+    answer_packed(model, PROMPTS, ended - {longest}, 6)
+    hook.remove()
+    assert sizes[-1] < sizes[0] // 2
+
+
 def test_neighbours_with_the_same_picture_share_it(model):
     trees = _shared(PROMPTS[:3])
     assert [len(t.branches) for t in trees] == [3]

@@ -117,8 +117,11 @@ def answer_packed(
                 else:
                     answers[i][0].append(token)
                     tree.branches[i].append(token)
-            if not any(tree.branches for tree in trees):
+            alive = [tree for tree in trees if tree.branches]
+            if not alive:
                 break
+            if len(alive) <= len(trees) // 2:  # a few long answers do not carry the many short ones along
+                trees, embeddings = alive, None
     return answers
 
 

@@ -61,5 +61,7 @@ def throw_away() -> Loaded:
 
 
 def evaluator(loaded: Loaded, *, stage: str, step: int, out: Path) -> dict[str, Any]:
-    """Held-out scenes and compositions, every kind of question."""
+    """Held-out scenes and compositions, every kind of question; at the end only, as long answers take their time."""
+    if (stage, step > 0) != ("finetune", True):
+        return {}
     return evaluate_scenes(loaded, stage=stage, step=step, out=out, config=WORLD, max_new_tokens=LONGEST)
