@@ -74,7 +74,7 @@ class TextRule(Config):
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
-        clean: how contrastive text is cleaned before tokenising: none, ``clip`` or ``siglip``.
+        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip`` or ``lower``.
     """
 
     template: str | None = None
@@ -87,7 +87,7 @@ class TextRule(Config):
     stop_tokens: tuple[int, ...] = ()
     max_length: int | None = None
     pad_to_max: bool = False
-    clean: Literal["none", "clip", "siglip"] = "none"
+    clean: Literal["none", "clip", "siglip", "lower"] = "none"
 
 
 @dataclass(frozen=True)

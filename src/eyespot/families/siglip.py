@@ -1,5 +1,8 @@
 """SigLIP (Zhai et al. 2023) and SigLIP 2 at fixed resolution: two towers, a sigmoid for each pair; also one tower.
 
+SigLIP 2 (Tschannen et al. 2025) of one picture size is published under the same ``model_type``: the same towers, with
+Gemma's tokenizer, and for the largest a text tower that is narrower than the space it projects to.
+
 Unusual: pictures are squeezed to a square, an attention head with a fused input projection pools them, the text tower
 sees its padding and pools the last position, so texts are always padded to the full length.
 Numerics: `transformers` modeling_siglip.py.
@@ -24,6 +27,9 @@ from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.weights.keymap import KeyMap, Reshape, Rule, within
+
+# By the tokenizer's class. SigLIP 2 was trained on lower case, which Gemma's own tokenizer does not make.
+_CLEANED = {"SiglipTokenizer": "siglip", "GemmaTokenizer": "lower", "Siglip2Tokenizer": "lower"}
 
 
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig | VitConfig:
@@ -67,12 +73,11 @@ def contract_from_hf(files: Files, config: DualConfig | VitConfig, tokenizer: To
     image = sidefiles.image_rule(files, kind, patch_size=tower.patch_size, image_size=tower.image_size)
     if isinstance(config, VitConfig):
         return Contract(image=image)
-    # SigLIP 2 has Gemma's tokenizer, which cleans nothing.
-    named = files.get("tokenizer_config.json", {}).get("tokenizer_class") or "SiglipTokenizer"
+    settings = tokenizer.config if tokenizer is not None else files.get("tokenizer_config.json", {})
+    named = str(settings.get("tokenizer_class") or "SiglipTokenizer").removesuffix("Fast")
     text = sidefiles.text_rule(
-        files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True,
-        clean="siglip" if named.startswith("SiglipTokenizer") else "none",
-    )  # fmt: skip
+        files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True, clean=_CLEANED.get(named, "none")
+    )
     return Contract(image=image, text=text.replace(stop_tokens=()))
 
 
@@ -82,7 +87,7 @@ def contract_to_hf(contract: Contract, config: DualConfig | VitConfig) -> dict[s
 
 
 def tiny() -> dict[str, Any]:
-    """Both towers, and the image tower alone with and without its attention head."""
+    """Both towers, SigLIP 2's narrow text tower, and the image tower alone with and without its attention head."""
     vision = VitConfig(
         hidden_size=16, num_layers=3, num_heads=2, intermediate_size=32, image_size=(28, 28), patch_size=14,
         norm_eps=1e-6, activation="gelu_tanh", **SIGLIP_VISION.fixed,
@@ -93,6 +98,7 @@ def tiny() -> dict[str, Any]:
     )  # fmt: skip
     return {
         "plain": DualConfig(vision, text, **start_of_siglip()),
+        "narrow-text": DualConfig(vision, text.replace(hidden_size=8), **start_of_siglip()),
         "vision-only": vision,
         "vision-headless": vision.replace(pool="none"),
     }
