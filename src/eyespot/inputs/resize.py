@@ -72,18 +72,50 @@ def resize_image(
     """
     height, width = pixels.shape[:2]
     y, x = _plan(height, width, rule, name)
+    _check_sides(y, x, limits, name)
+    result = _resized(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
+    return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+
+
+def place_image(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+    resample: str,
+    *,
+    limits: Limits = LIMITS,
+    name: str = "",
+) -> UInt8[np.ndarray, "canvas_height canvas_width 3"]:
+    """`pixels` resized to `size` in the middle of a black canvas, both (height, width); an odd pixel goes to the end.
+
+    Raises:
+        EyespotError: ``media-too-large`` as `resize_image`.
+    """
+    y, x = (
+        _Axis(original, 0, 0, length, -((side - length) // 2), side)
+        for original, length, side in zip(pixels.shape, size, canvas, strict=False)
+    )
+    _check_sides(y, x, limits, name)
+    return _resized(pixels, y, x, (0, 0, 0), FILTERS[resample])
+
+
+def _check_sides(y: _Axis, x: _Axis, limits: Limits, name: str) -> None:
     longest = max(x.length, y.length, x.padded, y.padded)
     if longest > limits.max_side:
         raise EyespotError(
             "media-too-large",
-            f"a {width} x {height} picture becomes {x.length} x {y.length} before the crop, "
+            f"a {x.original} x {y.original} picture becomes {x.length} x {y.length} before the crop, "
             f"more than {limits.max_side} on a side",
             where=name,
             remedy="Cut the picture into less elongated pieces, or raise limits.max_side.",
         )
+
+
+def _resized(
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+) -> np.ndarray:
     whole = max(x.length * y.length, x.padded * y.padded) <= WHOLE_PIXELS
-    result = (_whole if whole else _in_strips)(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
-    return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+    return (_whole if whole else _in_strips)(pixels, y, x, color, filter_)
 
 
 def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _Axis]:
