@@ -103,6 +103,8 @@ def test_a_rope_without_its_original_length_takes_the_models():
     ("llava", {"vision_feature_layer": -26}, "vision_feature_layer"),
     ("llava_next", {"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy"),
     ("llava_next", {"vision_config": {"model_type": "pixtral"}}, "vision_config.model_type"),
+    ("siglip2", {"vision_config": {"num_patches": 10}}, "vision_config.num_patches"),
+    ("siglip2", {"vision_config": {"num_patches": "many"}}, "vision_config.num_patches"),
     ("eyespot", {"kind": "quintuple"}, "kind"),
     ("eyespot", {"kind": "vlm", "version": 99}, "version"),
 ])  # fmt: skip

@@ -7,7 +7,8 @@ from eyespot.errors import EyespotError
 from eyespot.families import sidefiles
 from eyespot.families.sidefiles import CLIP_MEAN, CLIP_STD, image_files, image_rule, stop_tokens, template
 
-CLIP, SIGLIP, TILED = "CLIPImageProcessor", "SiglipImageProcessor", "LlavaNextImageProcessor"
+CLIP, SIGLIP = "CLIPImageProcessor", "SiglipImageProcessor"
+TILED, PATCHED = "LlavaNextImageProcessor", "Siglip2ImageProcessor"
 
 
 def rule(kind: str = CLIP, **settings) -> ImageRule:
@@ -93,6 +94,27 @@ def test_a_file_that_must_cut_tiles_cannot_be_written_without_them():
         with pytest.raises(EyespotError, match="tiles") as caught:
             image_files(made, kind)
         assert caught.value.code == "layout-unsupported"
+
+
+def test_a_picture_in_its_own_aspect_has_a_number_of_patches():
+    made = rule(PATCHED, patch_size=14, max_num_patches=100)
+    assert made == ImageRule((336, 336), "patches", crop=False, resample="bilinear", max_patches=100)
+    assert image_rule(image_files(made, PATCHED), PATCHED, patch_size=14, image_size=(336, 336)) == made
+    assert image_rule({}, PATCHED, patch_size=16, image_size=(256, 256)).max_patches == 256
+    with pytest.raises(EyespotError, match="resize") as caught:
+        image_files(made, SIGLIP)
+    assert caught.value.code == "layout-unsupported"
+
+
+@pytest.mark.parametrize(("settings", "key"), [
+    ({"patch_size": 16}, "patch_size"), ({"do_resize": False}, "do_resize"),
+    ({"max_num_patches": 0}, "max_num_patches"), ({"max_num_patches": "all"}, "max_num_patches"),
+    ({"image_processor_type": SIGLIP}, "image_processor_type"),
+])  # fmt: skip
+def test_patches_that_cannot_be_made_are_refused_by_name(settings, key):
+    with pytest.raises(EyespotError, match=key) as caught:
+        rule(PATCHED, **{"patch_size": 14, **settings})
+    assert caught.value.code == "family-config"
 
 
 @pytest.mark.parametrize("made", [

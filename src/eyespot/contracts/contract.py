@@ -13,6 +13,7 @@ from eyespot.contracts.config import Config
 from eyespot.errors import EyespotError
 
 VERSION = 1
+_LATER = ("tiling", "max_patches")  # fields of the image rule that came after the first sealed checkpoints
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ class ImageRule(Config):
     Attributes:
         size: (height, width) of the model's input.
         resize: ``shortest_edge`` (aspect kept, then `crop`), ``exact`` (both sides, aspect lost), ``pad`` (canvas
-            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`).
+            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`),
+            ``patches`` (as large as `max_patches` allow, in whole patches, aspect kept as nearly as these do).
         shortest_edge: target of the ``shortest_edge`` resize; None means ``min(size)``.
         crop: cut or zero-pad the middle to `size` after the resize.
         resample: PIL's filter: ``bilinear``, ``bicubic``, ….
@@ -65,12 +67,13 @@ class ImageRule(Config):
         normalize: subtract `mean` and divide by `std`.
         patch_size: side of a patch in pixels.
         extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
+        max_patches: of a picture under ``patches``; None otherwise.
         tiling: any-resolution tiles of `size`; None: one picture of `size`.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["shortest_edge", "exact", "pad", "none"] = "shortest_edge"
+    resize: Literal["shortest_edge", "exact", "pad", "none", "patches"] = "shortest_edge"
     shortest_edge: int | None = None
     crop: bool = True
     pad_color: tuple[int, int, int] = (0, 0, 0)
@@ -82,6 +85,7 @@ class ImageRule(Config):
     patch_size: int = 14
     tokens_per_image: int | None = None  # None: one for each patch, plus extra_tokens
     extra_tokens: int = 0
+    max_patches: int | None = None
     tiling: Tiling | None = None
     alpha: Literal["white", "drop"] = "white"
     exif: Literal["apply", "ignore"] = "apply"
@@ -89,11 +93,16 @@ class ImageRule(Config):
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
+        flexible = self.resize == "patches"
         sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
         for name, ok in (
             ("size, shortest_edge and patch_size from 1 up", min(sides) >= 1),
             ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
             ("std above 0", min(self.std, default=0) > 0),
+            (
+                "max_patches from 1 up with resize patches",
+                (self.max_patches or 0) >= 1 if flexible else not self.max_patches,
+            ),
             ("canvases in whole tiles, and an exact resize to one", self.tiling is None or self._tiles()),
         ):
             if not ok:
@@ -148,8 +157,9 @@ class Contract(Config):
         A field that came later is left out while it is unset, so that what earlier versions sealed keeps its id.
         """
         content = self.to_dict()
-        if self.image is not None and self.image.tiling is None:
-            del content["image"]["tiling"]
+        for name in _LATER if content["image"] else ():
+            if content["image"][name] is None:
+                del content["image"][name]
         canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 

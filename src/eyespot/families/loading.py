@@ -37,6 +37,8 @@ TABLE = {
     "clip_vision_model": "eyespot.families.clip",
     "siglip": "eyespot.families.siglip",
     "siglip_vision_model": "eyespot.families.siglip",
+    "siglip2": "eyespot.families.siglip2",
+    "siglip2_vision_model": "eyespot.families.siglip2",
     "llama": "eyespot.families.llama",
     "qwen2": "eyespot.families.qwen2",
     "qwen3": "eyespot.families.qwen3",

@@ -38,10 +38,13 @@ TILED = "LlavaNextImageProcessor"
 _TILED = _CLIP | {
     "do_pad": True, "image_grid_pinpoints": ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)),
 }  # fmt: skip
+# Of pictures in their own aspect; it says how many patches they may have, not how large they are.
+PATCHED = "Siglip2ImageProcessor"
+_PATCHED = _SIGLIP | {"resample": 2, "patch_size": 16, "max_num_patches": 256}
 # What each published processor class does with keys that its file leaves out.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "CLIPImageProcessor": _CLIP, "LlavaImageProcessor": _CLIP | {"do_pad": False}, "SiglipImageProcessor": _SIGLIP,
-    TILED: _TILED,
+    TILED: _TILED, PATCHED: _PATCHED,
 }  # fmt: skip
 
 
@@ -114,19 +117,21 @@ def image_rule(
     """
     raw = image_processor(files)
     if not raw:
-        raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size)}
+        raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size), "patch_size": patch_size}
     name = raw.get("image_processor_type") or raw.get("feature_extractor_type") or kind
     name = str(name).removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
-    known = [n for n in PROCESSORS if (n == TILED) == (kind == TILED)]
+    known = [kind] if kind in (TILED, PATCHED) else [n for n in PROCESSORS if n not in (TILED, PATCHED)]
     if name not in known:
         raise unsupported("image_processor_type", name, ", ".join(known))
-    raw = {**PROCESSORS[name], **raw}
-    tiling = None
+    raw, own = {**PROCESSORS[name], **raw}, {}
     if name == TILED:
         # A tile has its final size from the start: what resizes and crops it further does nothing.
         size = _tile(raw)
-        tiling = Tiling(canvases(raw["image_grid_pinpoints"], size))
+        own = {"tiling": Tiling(canvases(raw["image_grid_pinpoints"], size))}
         raw |= {"do_resize": True, "do_center_crop": False, "do_pad": False, "size": _sides(size)}
+    if name == PATCHED:
+        own = {"resize": "patches", "max_patches": _patches(raw, patch_size)}
+        raw |= {"do_center_crop": False, "size": _sides(image_size)}
     resize, size, shortest_edge = _resize(raw)
     if raw["resample"] not in range(len(_RESAMPLE)):
         raise unsupported("resample", raw["resample"], f"a number below {len(_RESAMPLE)}")
@@ -134,7 +139,7 @@ def image_rule(
         "size": size, "resize": resize, "shortest_edge": shortest_edge, "crop": bool(raw["do_center_crop"]),
         "resample": _RESAMPLE[raw["resample"]], "scale": raw["rescale_factor"] if raw["do_rescale"] else 1.0,
         "normalize": bool(raw["do_normalize"]), "mean": raw["image_mean"], "std": raw["image_std"],
-        "patch_size": patch_size, "extra_tokens": extra_tokens, "tiling": tiling,
+        "patch_size": patch_size, "extra_tokens": extra_tokens, **own,
     }, "image processor")  # fmt: skip
     return rule.replace(pad_color=tuple(int(m * 255) for m in rule.mean)) if resize == "pad" else rule
 
@@ -164,6 +169,8 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
         raise EyespotError(
             "layout-unsupported", f"{kind} cuts {'' if kind == TILED else 'no '}tiles (contract.image.tiling)"
         )
+    if (rule.max_patches is None) == (kind == PATCHED):
+        raise EyespotError("layout-unsupported", f"{kind} cannot resize by {rule.resize!r} (contract.image.resize)")
     name = "LlavaImageProcessor" if rule.resize == "pad" else kind
     if rule.resize == "pad" and kind == "SiglipImageProcessor":
         raise EyespotError("layout-unsupported", "SigLIP's image processor cannot pad (contract.image.resize)")
@@ -178,6 +185,9 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
         raw |= {"do_center_crop": rule.crop, "crop_size": _sides(rule.size)}
     if name == "LlavaImageProcessor":
         raw["do_pad"] = rule.resize == "pad"
+    if rule.max_patches is not None:
+        raw = {key: value for key, value in raw.items() if key not in ("size", "do_center_crop", "crop_size")}
+        raw |= {"patch_size": rule.patch_size, "max_num_patches": rule.max_patches}
     if rule.tiling is not None:
         raw |= {"size": {"shortest_edge": edge}, "do_center_crop": True, "do_pad": True}
         raw["image_grid_pinpoints"] = [list(canvas) for canvas in rule.tiling.canvases]
@@ -214,6 +224,18 @@ def _tile(raw: Mapping[str, Any]) -> tuple[int, int]:
     if len({*tile, *(_pair(crop, "crop_size") if crop else tile)}) != 1:
         raise unsupported("crop_size", crop, f"a square equal to size ({size})")
     return tile
+
+
+def _patches(raw: Mapping[str, Any], patch_size: int) -> int:
+    """How many patches a picture may have, where the file's other settings can be followed."""
+    most = raw["max_num_patches"]
+    if raw["patch_size"] != patch_size:
+        raise unsupported("patch_size", raw["patch_size"], f"the tower's ({patch_size})")
+    if not raw["do_resize"]:
+        raise unsupported("do_resize", False, "true")
+    if not isinstance(most, int) or not 1 <= most <= MAX_SIDE:
+        raise unsupported("max_num_patches", most, f"from 1 to {MAX_SIDE:,}")
+    return most
 
 
 def canvases(pinpoints: Any, tile: tuple[int, int]) -> tuple[tuple[int, int], ...]:

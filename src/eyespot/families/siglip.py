@@ -53,12 +53,12 @@ def config_to_hf(config: DualConfig | VitConfig, context: Context) -> dict[str, 
     }
 
 
-def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.") -> KeyMap:
-    """Names as both towers have them; a tower alone may lack the wrapper."""
+def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.", linear: bool = False) -> KeyMap:
+    """Names as both towers have them; a tower alone may lack the wrapper. `linear` as of `vision_rules`."""
     if isinstance(config, VitConfig):
-        return KeyMap(vision_rules(config, wrapper))
+        return KeyMap(vision_rules(config, wrapper, linear=linear))
     return KeyMap([
-        *vision_rules(config.vision, "vision_model.", "vision_encoder."),
+        *vision_rules(config.vision, "vision_model.", "vision_encoder.", linear),
         *within(TEXT_RULES, "text_model.", "text_encoder."),
         Rule("text_model.head.{}", "text_encoder.projection.{}"),
         Reshape("logit_scale", "logit_scale", (1,), ()),
@@ -66,10 +66,13 @@ def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.") -> Ke
     ])  # fmt: skip
 
 
-def contract_from_hf(files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None) -> Contract:
-    """Pictures squeezed to the tower's square; text cleaned, and padded to the tower's length."""
-    tower = config if isinstance(config, VitConfig) else config.vision
-    kind = SIGLIP_VISION.processor
+def contract_from_hf(
+    files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None, kind: str = SIGLIP_VISION.processor
+) -> Contract:
+    """Pictures squeezed to the tower's square, or as the processor `kind` does; text cleaned, and padded to its tower's
+    length.
+    """
+    tower = tower_of(config)
     image = sidefiles.image_rule(files, kind, patch_size=tower.patch_size, image_size=tower.image_size)
     if isinstance(config, VitConfig):
         return Contract(image=image)
@@ -104,6 +107,18 @@ def tiny() -> dict[str, Any]:
     }
 
 
+def tower_of(config: DualConfig | VitConfig) -> VitConfig:
+    """The image tower."""
+    return config if isinstance(config, VitConfig) else config.vision
+
+
+def is_siglip(config: Any) -> bool:
+    """Whether a config is a SigLIP's of either kind."""
+    if isinstance(config, VitConfig):
+        return not config.class_token
+    return isinstance(config, DualConfig) and config.logit_bias is not None
+
+
 FAMILY = Family(
     name="siglip",
     model_types=("siglip", "siglip_vision_model"),
@@ -115,7 +130,5 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda c: (
-        not c.class_token if isinstance(c, VitConfig) else isinstance(c, DualConfig) and c.logit_bias is not None
-    ),
+    holds=lambda c: is_siglip(c) and tower_of(c).position_filter == "bicubic",
 )
