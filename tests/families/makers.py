@@ -43,12 +43,12 @@ def loaded(family, config, layout: str | None = None, tokens: Tokenizer | None =
     return families.Loaded(random_module(config), Processor(contract, tokens), contract, family.name, layout)
 
 
-def llava(folder: Path, case: str = "clip-llama", layout: str = "hf") -> families.Loaded:
-    """A whole LLaVA checkpoint on disk, with tokenizer and template."""
-    family = family_named("llava")
+def llava(folder: Path, case: str = "clip-llama", layout: str = "hf", name: str = "llava") -> families.Loaded:
+    """A whole LLaVA checkpoint on disk, or one of its kin, with tokenizer and template."""
+    family = family_named(name)
     config = family.tiny()[case]
     config = config.replace(decoder=config.decoder.replace(vocab_size=320))
-    raw = {"model_type": "llava", "text_config": {}, "image_token_index": 4}
+    raw = {"model_type": name, "text_config": {}, "image_token_index": 4}
     made = loaded(family, config, layout, tokenizer(), **{"chat_template.jinja": TEMPLATE, "config.json": raw})
     families.save(made, folder)
     return made

@@ -101,6 +101,10 @@ def test_a_rope_without_its_original_length_takes_the_models():
     ("llava", {"projector_hidden_act": "relu"}, "projector_hidden_act"),
     ("llava", {"vision_config": {"model_type": "siglip_vision_model"}}, "vision_feature_select_strategy"),
     ("llava", {"vision_feature_layer": -26}, "vision_feature_layer"),
+    ("llava_next", {"vision_feature_select_strategy": "full"}, "vision_feature_select_strategy"),
+    ("llava_next", {"vision_config": {"model_type": "pixtral"}}, "vision_config.model_type"),
+    ("siglip2", {"vision_config": {"num_patches": 10}}, "vision_config.num_patches"),
+    ("siglip2", {"vision_config": {"num_patches": "many"}}, "vision_config.num_patches"),
     ("eyespot", {"kind": "quintuple"}, "kind"),
     ("eyespot", {"kind": "vlm", "version": 99}, "version"),
 ])  # fmt: skip
@@ -140,6 +144,13 @@ def test_an_empty_llava_config_is_llava_15():
     assert (config.select_layers, config.keep_class) == ((-2,), False)
 
 
+def test_an_empty_llava_next_config_is_llava_16():
+    config = read("llava_next")
+    assert config == read("llava").replace(newline=True)
+    assert read("llava_next", text_config=TIED_QWEN2).decoder.tie_word_embeddings is False  # the outer key decides
+    assert read("llava", text_config=TIED_QWEN2).decoder.tie_word_embeddings is True
+
+
 def test_a_partial_vision_config_falls_back_to_clips_defaults_not_llavas():
     assert read("llava", vision_config={"patch_size": 16}).vision.hidden_size == 768
 
@@ -163,6 +174,8 @@ HEAD = "language_model.lm_head.weight"
     ("llava", None, {"text_config": TIED_QWEN2}, True),
     ("llava", None, {"text_config": TIED_QWEN2, "tie_word_embeddings": False}, True),
     ("llava", None, {"tie_word_embeddings": False}, False),
+    ("llava_next", HEAD, {"tie_word_embeddings": True}, False),
+    ("llava_next", None, {"tie_word_embeddings": True}, True),
 ])  # fmt: skip
 def test_the_file_decides_whether_the_head_is_tied(name, head, raw, tied):
     names = ["model.embed_tokens.weight", *([head] if head else [])]

@@ -11,6 +11,7 @@ from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example, Message, Text
 from eyespot.errors import EyespotError
 from eyespot.inputs.chat import render
+from eyespot.inputs.contrastive import clean_text
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.templates import PLAIN
@@ -446,6 +447,15 @@ def test_siglip_drops_case_punctuation_and_spare_spaces():
     processor = dual(clean="siglip")
     clean = processor.encode_texts(["a photo of a cat"])
     assert processor.encode_texts(["  A  photo,\tof a\n(CAT)! "]).tolist() == clean.tolist()
+
+
+def test_siglip_2_drops_case_and_nothing_else():
+    processor = dual(clean="lower")
+    assert (
+        processor.encode_texts(["A  Photo, of a (CAT)!"]).tolist()
+        == dual().encode_texts(["a  photo, of a (cat)!"]).tolist()
+    )
+    assert clean_text("ΣΑΣ İ", "lower") == "σασ i̇"
 
 
 def test_without_padding_the_longest_caption_decides():

@@ -151,10 +151,10 @@ def contrastive(kind: str, draw: str, legacy_eos: bool = False) -> torch.nn.Modu
     return redraw(hf.SiglipModel(config), draw)
 
 
-def llava(kind: str, draw: str, vision: str = "clip", **changes) -> torch.nn.Module:
-    """LLaVA with a decoder of `kind`."""
+def llava(kind: str, draw: str, vision: str = "clip", config_class: type = hf.LlavaConfig, **changes):
+    """LLaVA, or a model configured like it, with a decoder of `kind`."""
     strategy = "default" if vision == "clip" else "full"
-    config = hf.LlavaConfig(
+    config = config_class(
         **{
             **dict(
                 text_config=text_config(kind).to_dict(),
@@ -170,7 +170,34 @@ def llava(kind: str, draw: str, vision: str = "clip", **changes) -> torch.nn.Mod
             **changes,
         }
     )
-    return redraw(hf.LlavaForConditionalGeneration(config), draw)
+    return redraw(hf.AutoModelForImageTextToText.from_config(config), draw)
+
+
+PINPOINTS = [[42, 84], [84, 42], [84, 84], [126, 42], [42, 126]]  # the published canvases for tiles of 42
+
+
+def llava_next(kind: str, draw: str, vision: str = "clip", **changes) -> torch.nn.Module:
+    """LLaVA-NeXT with a decoder of `kind`."""
+    return llava(kind, draw, vision, hf.LlavaNextConfig, **{"image_grid_pinpoints": PINPOINTS, **changes})
+
+
+def llava_next_processor(folder: Path, vision: str = "clip", pinpoints=PINPOINTS) -> hf.LlavaNextProcessor:
+    """Processor files of a LLaVA-NeXT checkpoint."""
+    changes = {} if vision == "clip" else {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    image = hf.LlavaNextImageProcessorPil(
+        size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}, image_grid_pinpoints=pinpoints, **changes
+    )
+    made = hf.LlavaNextProcessor(
+        image_processor=image,
+        tokenizer=tokenizer(folder, bos=True, template=LLAVA_TEMPLATE),
+        patch_size=14,
+        vision_feature_select_strategy="default" if vision == "clip" else "full",
+        num_additional_image_tokens=1 if vision == "clip" else 0,
+        chat_template=LLAVA_TEMPLATE,
+        image_token="<image>",
+    )
+    made.save_pretrained(folder)
+    return made
 
 
 def llava_processor(folder: Path, vision: str = "clip", pad: bool = False) -> hf.LlavaProcessor:

@@ -9,13 +9,22 @@ from safetensors.torch import load_file
 
 import eyespot
 from eyespot import families
-from tests.parity.references import contrastive, llava, llava_processor, text_config, tokenizer, vision_config
+from tests.parity.references import (
+    contrastive,
+    llava,
+    llava_next,
+    llava_processor,
+    text_config,
+    tokenizer,
+    vision_config,
+)
 
 pytestmark = pytest.mark.parity
 
 TEXTS = ("llama", "mistral", "qwen2", "qwen3")
 EXPORTS = {
-    "llava": hf.LlavaForConditionalGeneration, "clip": hf.CLIPModel, "siglip": hf.SiglipModel,
+    "llava": hf.LlavaForConditionalGeneration, "llava_next": hf.LlavaNextForConditionalGeneration,
+    "clip": hf.CLIPModel, "siglip": hf.SiglipModel,
     **dict.fromkeys(TEXTS, hf.AutoModelForCausalLM),
 }  # fmt: skip
 
@@ -29,6 +38,12 @@ SOURCES = {
     "llava-siglip": lambda: llava("qwen2", "wide", "siglip"),
     "llava-tied": lambda: llava("qwen2", "wide", text_config=text_config("qwen2", tie_word_embeddings=True).to_dict()),
     "llava-taps": lambda: llava("llama", "wide", vision_feature_layer=[-2, -3], multimodal_projector_bias=False),
+    **{f"llava_next-{kind}": lambda kind=kind: llava_next(kind, "wide") for kind in TEXTS},
+    "llava_next-siglip": lambda: llava_next("qwen2", "wide", "siglip"),
+    "llava_next-taps": lambda: llava_next("llama", "wide", vision_feature_layer=[-2, -3]),
+    "llava_next-tied": lambda: llava_next(
+        "llama", "wide", text_config=text_config("llama", tie_word_embeddings=True).to_dict(), tie_word_embeddings=True
+    ),
     "clip": lambda: contrastive("clip", "wide"),
     "clip-legacy-eos": lambda: contrastive("clip", "wide", legacy_eos=True),
     "siglip": lambda: contrastive("siglip", "wide"),
@@ -86,7 +101,8 @@ def test_a_config_written_anew_means_the_same_to_them(source, tmp_path):
         for key in ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
                     "rms_norm_eps", "layer_norm_eps", "hidden_act", "sliding_window", "layer_types", "attention_bias",
                     "mlp_bias", "tie_word_embeddings", "vision_use_head", "projection_dim", "vision_feature_layer",
-                    "vision_feature_select_strategy", "image_token_index", "max_position_embeddings"):  # fmt: skip
+                    "vision_feature_select_strategy", "image_token_index", "image_grid_pinpoints",
+                    "max_position_embeddings"):  # fmt: skip
             if part == "vision_config" and key == "projection_dim":
                 continue  # of the tower alone; a LLaVA has none
             if key == "sliding_window" and not getattr(theirs, "use_sliding_window", True):

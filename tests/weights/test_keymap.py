@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyespot.errors import EyespotError
-from eyespot.weights.keymap import KeyMap, Reshape, Rule, Split, within
+from eyespot.weights.keymap import KeyMap, Rearrange, Reshape, Rule, Split, within
 
 MAP = KeyMap([
     Rule("model.embed.weight", "embed.weight"),
@@ -14,6 +14,7 @@ MAP = KeyMap([
         Rule("self_attn.{}_proj.{}", "attn.{}.{}"),
         Split("in_proj_weight", "pool.[].weight", ("q", "k", "v")),
         Reshape("patch.weight", "stem.weight", (-1, 3, 2, 2), (-1, 12)),
+        Rearrange("map.weight", "map.weight", "e (p c) -> e (c p)", (("c", 3),)),
     ], "layers.{}.", "blocks.{}."),
     Reshape("scale", "scale", (1,), ()),
 ], ignore=[r"extra\..*"])  # fmt: skip
@@ -25,6 +26,7 @@ def theirs(layers: int, width: int) -> dict[str, torch.Tensor]:
         tensors[f"layers.{i}.self_attn.q_proj.bias"] = torch.randn(width)
         tensors[f"layers.{i}.in_proj_weight"] = torch.randn(3 * width, width)
         tensors[f"layers.{i}.patch.weight"] = torch.randn(width, 3, 2, 2)
+        tensors[f"layers.{i}.map.weight"] = torch.randn(width, 12)
     return tensors
 
 
@@ -42,10 +44,19 @@ def test_there_and_back_is_the_identity(layers, width):
     assert all(torch.equal(back[name], ours[name]) for name in ours)
 
 
+def test_axes_are_put_in_another_order_and_what_does_not_fit_passes_unchanged():
+    name = "layers.0.map.weight"
+    ours = MAP.to_ours({name: torch.arange(12.0).view(1, 12)})["blocks.0.map.weight"]
+    assert ours.view(3, 4).tolist() == torch.arange(12.0).view(4, 3).t().tolist()
+    odd = torch.randn(2, 7)
+    assert torch.equal(MAP.to_ours({name: odd})["blocks.0.map.weight"], odd)
+
+
 def test_our_names_and_shapes_are_what_the_rules_say():
     ours = MAP.to_ours(theirs(1, 2))
     assert {name: tuple(t.shape) for name, t in ours.items()} == {
         "embed.weight": (7, 2), "scale": (), "blocks.0.attn.q.bias": (2,), "blocks.0.stem.weight": (2, 12),
+        "blocks.0.map.weight": (2, 12),
         "blocks.0.pool.q.weight": (2, 2), "blocks.0.pool.k.weight": (2, 2), "blocks.0.pool.v.weight": (2, 2),
     }  # fmt: skip
 

@@ -13,6 +13,42 @@ from eyespot.contracts.config import Config
 from eyespot.errors import EyespotError
 
 VERSION = 1
+_LATER = ("tiling", "max_patches")  # fields of the image rule that came after the first sealed checkpoints
+
+
+@dataclass(frozen=True)
+class Tiling(Config):
+    """Any-resolution tiles (LLaVA-NeXT).
+
+    A picture is fitted onto one of several canvases, aspect kept, black around it, and the canvas is cut into tiles of
+    the model's input size; the whole picture, squeezed to one such tile, goes before them.
+
+    Attributes:
+        pinpoints: sides of the canvases in pixels; among canvases that serve a picture equally the first is taken.
+        order: how a pair is read. Hugging Face reads height first, the authors' code width first. The published lists
+            hold every canvas both ways round, so the readings differ only where a wide and a tall canvas serve a
+            picture equally: pictures no larger than a tile, and lines of which nothing is left. Hugging Face then
+            takes the wide one, the authors the tall one.
+    """
+
+    pinpoints: tuple[tuple[int, int], ...]
+    order: Literal["height_width", "width_height"] = "height_width"
+
+    def __post_init__(self) -> None:
+        """Refuse an empty list and sides below 1."""
+        if not self.pinpoints or min(map(min, self.pinpoints)) < 1:
+            message = f"expected canvases with sides from 1 up, got {self.pinpoints}"
+            raise EyespotError("config-value", message, where="contract.image.tiling")
+
+    @property
+    def canvases(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) of each canvas."""
+        return self.pinpoints if self.order == "height_width" else tuple((b, a) for a, b in self.pinpoints)
+
+    def ordered(self, order: Literal["height_width", "width_height"]) -> "Tiling":
+        """The same canvases, written in another order."""
+        pairs = self.canvases if order == "height_width" else tuple((b, a) for a, b in self.canvases)
+        return Tiling(pairs, order)
 
 
 @dataclass(frozen=True)
@@ -22,7 +58,8 @@ class ImageRule(Config):
     Attributes:
         size: (height, width) of the model's input.
         resize: ``shortest_edge`` (aspect kept, then `crop`), ``exact`` (both sides, aspect lost), ``pad`` (canvas
-            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`).
+            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`),
+            ``patches`` (as large as `max_patches` allow, in whole patches, aspect kept as nearly as these do).
         shortest_edge: target of the ``shortest_edge`` resize; None means ``min(size)``.
         crop: cut or zero-pad the middle to `size` after the resize.
         resample: PIL's filter: ``bilinear``, ``bicubic``, ….
@@ -30,11 +67,13 @@ class ImageRule(Config):
         normalize: subtract `mean` and divide by `std`.
         patch_size: side of a patch in pixels.
         extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
+        max_patches: of a picture under ``patches``; None otherwise.
+        tiling: any-resolution tiles of `size`; None: one picture of `size`.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["shortest_edge", "exact", "pad", "none"] = "shortest_edge"
+    resize: Literal["shortest_edge", "exact", "pad", "none", "patches"] = "shortest_edge"
     shortest_edge: int | None = None
     crop: bool = True
     pad_color: tuple[int, int, int] = (0, 0, 0)
@@ -46,20 +85,32 @@ class ImageRule(Config):
     patch_size: int = 14
     tokens_per_image: int | None = None  # None: one for each patch, plus extra_tokens
     extra_tokens: int = 0
+    max_patches: int | None = None
+    tiling: Tiling | None = None
     alpha: Literal["white", "drop"] = "white"
     exif: Literal["apply", "ignore"] = "apply"
     sixteen_bit: Literal["divide_257", "clip"] = "divide_257"
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
+        flexible = self.resize == "patches"
         sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
         for name, ok in (
             ("size, shortest_edge and patch_size from 1 up", min(sides) >= 1),
             ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
             ("std above 0", min(self.std, default=0) > 0),
+            (
+                "max_patches from 1 up with resize patches",
+                (self.max_patches or 0) >= 1 if flexible else not self.max_patches,
+            ),
+            ("canvases in whole tiles, and an exact resize to one", self.tiling is None or self._tiles()),
         ):
             if not ok:
                 raise EyespotError("config-value", f"expected {name}, got {self.to_dict()}", where="contract.image")
+
+    def _tiles(self) -> bool:
+        canvases = self.tiling.canvases if self.tiling else ()
+        return self.resize == "exact" and not any(h % self.size[0] or w % self.size[1] for h, w in canvases)
 
 
 @dataclass(frozen=True)
@@ -74,7 +125,7 @@ class TextRule(Config):
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
-        clean: how contrastive text is cleaned before tokenising: none, ``clip`` or ``siglip``.
+        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip`` or ``lower``.
     """
 
     template: str | None = None
@@ -87,7 +138,7 @@ class TextRule(Config):
     stop_tokens: tuple[int, ...] = ()
     max_length: int | None = None
     pad_to_max: bool = False
-    clean: Literal["none", "clip", "siglip"] = "none"
+    clean: Literal["none", "clip", "siglip", "lower"] = "none"
 
 
 @dataclass(frozen=True)
@@ -101,8 +152,15 @@ class Contract(Config):
 
     @property
     def id(self) -> str:
-        """sha256 of the canonical JSON form; changes with any field."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        """sha256 of the canonical JSON form; changes with any field.
+
+        A field that came later is left out while it is unset, so that what earlier versions sealed keeps its id.
+        """
+        content = self.to_dict()
+        for name in _LATER if content["image"] else ():
+            if content["image"][name] is None:
+                del content["image"][name]
+        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def check_same(self, other: "Contract", where: str = "") -> None:

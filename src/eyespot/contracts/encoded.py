@@ -12,7 +12,7 @@ class MediaPlan:
     tile_rows: int = 1
     tile_cols: int = 1
     thumbnail: str = "none"  # none | first | last
-    crop: tuple[int, int, int, int] | None = None  # valid part of the tiled canvas: left, top, right, bottom
+    crop: tuple[int, int, int, int] | None = None  # covered by the picture, in patches: left, top, right, bottom
     newline: str = "none"  # none | row | once
     pooling: str = "none"
 

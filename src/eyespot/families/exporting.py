@@ -70,6 +70,9 @@ class Export:
         """Whether a config.json means this model."""
         parts = {"vision_encoder": self.config.vision} if self.family.absent else {}
         token, theirs = self.fresh.get("image_token_index"), raw.get("image_token_index", raw.get("image_token_id"))
+        canvases = self.fresh.get("image_grid_pinpoints")
+        if canvases is not None and raw.get("image_grid_pinpoints") != canvases:
+            return False
         names = tuple(self.keymap.their_name(name) for name in self.ours)
         return token in (None, theirs) and self.family.config_from_hf(raw, names, parts) == self.config
 
@@ -106,8 +109,10 @@ class Export:
         contract = self.loaded.contract
         came = {name: self.came[name] for name in sidefiles.OWN if name in self.came}
         tokenizers = {name: self.came[name] for name in ("tokenizer_config.json",) if name in self.came}
-        if self.same and self._contract_of(came | tokenizers | files) == contract:
-            return came
+        if self.same:
+            with suppress(EyespotError):  # files that contradict the config written now
+                if self._contract_of(came | tokenizers | files) == contract:
+                    return came
         fresh = self.family.contract_to_hf(contract, self.config)
         again = self._contract_of(fresh | files)
         if self.form.adds_image_token:  # no place for the template and the image token; pictures must agree

@@ -94,12 +94,15 @@ def keymap(config: VlmConfig, outer: str, wrapper: str, decoder: str, head: str)
     ])  # fmt: skip
 
 
-def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
-    """Image rule of the processor's files; how many places a picture takes follows from the model's own config."""
+def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None, kind: str | None = None) -> Contract:
+    """Image rule of the processor's files; how many places a picture takes follows from the model's own config.
+
+    `kind` is the image processor's class where no file names one; None: the tower's own.
+    """
     raw, processor = files.get("config.json", {}), files.get("processor_config.json", {})
     tower = config.vision
     image = sidefiles.image_rule(
-        files, form_of(tower).processor, patch_size=tower.patch_size, image_size=tower.image_size,
+        files, kind or form_of(tower).processor, patch_size=tower.patch_size, image_size=tower.image_size,
         extra_tokens=int(config.keep_class),
     )  # fmt: skip
     token = processor.get("image_token") or files.get("tokenizer_config.json", {}).get("image_token") or "<image>"
@@ -114,9 +117,9 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     return llava_original.contract_from(contract, raw, tokenizer) if llava_original.is_original(raw) else contract
 
 
-def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
-    """Processor files of both ages of `transformers`."""
-    files = sidefiles.image_files(contract.image, form_of(config.vision).processor)
+def contract_to_hf(contract: Contract, config: VlmConfig, kind: str | None = None) -> dict[str, Any]:
+    """Processor files of both ages of `transformers`; `kind` as of `contract_from_hf`."""
+    files = sidefiles.image_files(contract.image, kind or form_of(config.vision).processor)
     full = config.keep_class or not config.vision.class_token
     files["processor_config.json"] = {
         "processor_class": "LlavaProcessor", "image_token": contract.text.image_token,
@@ -181,6 +184,6 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda config: isinstance(config, VlmConfig) and config.vision is not None,
+    holds=lambda config: isinstance(config, VlmConfig) and config.vision is not None and not config.newline,
     absent=llava_original.absent,
 )

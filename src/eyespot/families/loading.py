@@ -32,10 +32,13 @@ TABLE = {
     "llava_llama": "eyespot.families.llava",
     "llava_mistral": "eyespot.families.llava",
     "llava_qwen": "eyespot.families.llava",
+    "llava_next": "eyespot.families.llava_next",
     "clip": "eyespot.families.clip",
     "clip_vision_model": "eyespot.families.clip",
     "siglip": "eyespot.families.siglip",
     "siglip_vision_model": "eyespot.families.siglip",
+    "siglip2": "eyespot.families.siglip2",
+    "siglip2_vision_model": "eyespot.families.siglip2",
     "llama": "eyespot.families.llama",
     "qwen2": "eyespot.families.qwen2",
     "qwen3": "eyespot.families.qwen3",
@@ -272,6 +275,8 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
     image = contract.image
     if image is not None and stored.image is not None:
         image = image.replace(alpha=stored.image.alpha, exif=stored.image.exif, sixteen_bit=stored.image.sixteen_bit)
+        if image.tiling is not None and stored.image.tiling is not None:  # files hold the canvases, not their spelling
+            image = image.replace(tiling=image.tiling.ordered(stored.image.tiling.order))
     return contract.replace(image=image, coordinates=stored.coordinates)
 
 

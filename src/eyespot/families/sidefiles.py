@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eyespot.contracts.contract import ImageRule, TextRule
+from eyespot.contracts.contract import ImageRule, TextRule, Tiling
 from eyespot.errors import EyespotError
 from eyespot.families.family import MAX_SIDE, Files, unsupported
 from eyespot.inputs.tokenizer import Tokenizer
@@ -33,9 +33,18 @@ _SIGLIP = {
     "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
     "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5),
 }  # fmt: skip
+# Of any-resolution tiles; its `do_pad` fills batches up with empty tiles, and pads no picture.
+TILED = "LlavaNextImageProcessor"
+_TILED = _CLIP | {
+    "do_pad": True, "image_grid_pinpoints": ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)),
+}  # fmt: skip
+# Of pictures in their own aspect; it says how many patches they may have, not how large they are.
+PATCHED = "Siglip2ImageProcessor"
+_PATCHED = _SIGLIP | {"resample": 2, "patch_size": 16, "max_num_patches": 256}
 # What each published processor class does with keys that its file leaves out.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "CLIPImageProcessor": _CLIP, "LlavaImageProcessor": _CLIP | {"do_pad": False}, "SiglipImageProcessor": _SIGLIP,
+    TILED: _TILED, PATCHED: _PATCHED,
 }  # fmt: skip
 
 
@@ -108,12 +117,21 @@ def image_rule(
     """
     raw = image_processor(files)
     if not raw:
-        raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size)}
+        raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size), "patch_size": patch_size}
     name = raw.get("image_processor_type") or raw.get("feature_extractor_type") or kind
     name = str(name).removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
-    if name not in PROCESSORS:
-        raise unsupported("image_processor_type", name, ", ".join(PROCESSORS))
-    raw = {**PROCESSORS[name], **raw}
+    known = [kind] if kind in (TILED, PATCHED) else [n for n in PROCESSORS if n not in (TILED, PATCHED)]
+    if name not in known:
+        raise unsupported("image_processor_type", name, ", ".join(known))
+    raw, own = {**PROCESSORS[name], **raw}, {}
+    if name == TILED:
+        # A tile has its final size from the start: what resizes and crops it further does nothing.
+        size = _tile(raw)
+        own = {"tiling": Tiling(canvases(raw["image_grid_pinpoints"], size))}
+        raw |= {"do_resize": True, "do_center_crop": False, "do_pad": False, "size": _sides(size)}
+    if name == PATCHED:
+        own = {"resize": "patches", "max_patches": _patches(raw, patch_size)}
+        raw |= {"do_center_crop": False, "size": _sides(image_size)}
     resize, size, shortest_edge = _resize(raw)
     if raw["resample"] not in range(len(_RESAMPLE)):
         raise unsupported("resample", raw["resample"], f"a number below {len(_RESAMPLE)}")
@@ -121,7 +139,7 @@ def image_rule(
         "size": size, "resize": resize, "shortest_edge": shortest_edge, "crop": bool(raw["do_center_crop"]),
         "resample": _RESAMPLE[raw["resample"]], "scale": raw["rescale_factor"] if raw["do_rescale"] else 1.0,
         "normalize": bool(raw["do_normalize"]), "mean": raw["image_mean"], "std": raw["image_std"],
-        "patch_size": patch_size, "extra_tokens": extra_tokens,
+        "patch_size": patch_size, "extra_tokens": extra_tokens, **own,
     }, "image processor")  # fmt: skip
     return rule.replace(pad_color=tuple(int(m * 255) for m in rule.mean)) if resize == "pad" else rule
 
@@ -147,6 +165,12 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     Raises:
         EyespotError: ``layout-unsupported`` where the published class cannot do what the rule asks.
     """
+    if (rule.tiling is None) == (kind == TILED):
+        raise EyespotError(
+            "layout-unsupported", f"{kind} cuts {'' if kind == TILED else 'no '}tiles (contract.image.tiling)"
+        )
+    if (rule.max_patches is None) == (kind == PATCHED):
+        raise EyespotError("layout-unsupported", f"{kind} cannot resize by {rule.resize!r} (contract.image.resize)")
     name = "LlavaImageProcessor" if rule.resize == "pad" else kind
     if rule.resize == "pad" and kind == "SiglipImageProcessor":
         raise EyespotError("layout-unsupported", "SigLIP's image processor cannot pad (contract.image.resize)")
@@ -161,6 +185,12 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
         raw |= {"do_center_crop": rule.crop, "crop_size": _sides(rule.size)}
     if name == "LlavaImageProcessor":
         raw["do_pad"] = rule.resize == "pad"
+    if rule.max_patches is not None:
+        raw = {key: value for key, value in raw.items() if key not in ("size", "do_center_crop", "crop_size")}
+        raw |= {"patch_size": rule.patch_size, "max_num_patches": rule.max_patches}
+    if rule.tiling is not None:
+        raw |= {"size": {"shortest_edge": edge}, "do_center_crop": True, "do_pad": True}
+        raw["image_grid_pinpoints"] = [list(canvas) for canvas in rule.tiling.canvases]
     return {"preprocessor_config.json": raw}
 
 
@@ -184,6 +214,39 @@ def _resize(raw: Mapping[str, Any]) -> tuple[str, tuple[int, int], int | None]:
     if sides != target:
         raise unsupported("crop_size", crop, "the same as size")
     return "exact", target, None
+
+
+def _tile(raw: Mapping[str, Any]) -> tuple[int, int]:
+    """The square that tiles are cut to and the whole picture is squeezed to."""
+    size, crop = raw["size"], raw["crop_size"]
+    edge = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    tile = _pair(size if edge is None else edge, "size")
+    if len({*tile, *(_pair(crop, "crop_size") if crop else tile)}) != 1:
+        raise unsupported("crop_size", crop, f"a square equal to size ({size})")
+    return tile
+
+
+def _patches(raw: Mapping[str, Any], patch_size: int) -> int:
+    """How many patches a picture may have, where the file's other settings can be followed."""
+    most = raw["max_num_patches"]
+    if raw["patch_size"] != patch_size:
+        raise unsupported("patch_size", raw["patch_size"], f"the tower's ({patch_size})")
+    if not raw["do_resize"]:
+        raise unsupported("do_resize", False, "true")
+    if not isinstance(most, int) or not 1 <= most <= MAX_SIDE:
+        raise unsupported("max_num_patches", most, f"from 1 to {MAX_SIDE:,}")
+    return most
+
+
+def canvases(pinpoints: Any, tile: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """``image_grid_pinpoints`` as (height, width) in whole tiles."""
+    key, known = "image_grid_pinpoints", f"a list of (height, width) in multiples of {tile[0]}"
+    if not isinstance(pinpoints, (list, tuple)) or not pinpoints:
+        raise unsupported(key, pinpoints, known)
+    for pair in pinpoints:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2 or any(_side(side, key) % tile[0] for side in pair):
+            raise unsupported(key, pair, known)
+    return tuple((height, width) for height, width in pinpoints)
 
 
 def _pair(size: Any, key: str) -> tuple[int, int]:

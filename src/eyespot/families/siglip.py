@@ -1,5 +1,8 @@
 """SigLIP (Zhai et al. 2023) and SigLIP 2 at fixed resolution: two towers, a sigmoid for each pair; also one tower.
 
+SigLIP 2 (Tschannen et al. 2025) of one picture size is published under the same ``model_type``: the same towers, with
+Gemma's tokenizer, and for the largest a text tower that is narrower than the space it projects to.
+
 Unusual: pictures are squeezed to a square, an attention head with a fused input projection pools them, the text tower
 sees its padding and pools the last position, so texts are always padded to the full length.
 Numerics: `transformers` modeling_siglip.py.
@@ -25,6 +28,9 @@ from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.weights.keymap import KeyMap, Reshape, Rule, within
 
+# By the tokenizer's class. SigLIP 2 was trained on lower case, which Gemma's own tokenizer does not make.
+_CLEANED = {"SiglipTokenizer": "siglip", "GemmaTokenizer": "lower", "Siglip2Tokenizer": "lower"}
+
 
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig | VitConfig:
     """Both towers, or the image tower alone (`siglip_vision_model`)."""
@@ -47,12 +53,12 @@ def config_to_hf(config: DualConfig | VitConfig, context: Context) -> dict[str, 
     }
 
 
-def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.") -> KeyMap:
-    """Names as both towers have them; a tower alone may lack the wrapper."""
+def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.", linear: bool = False) -> KeyMap:
+    """Names as both towers have them; a tower alone may lack the wrapper. `linear` as of `vision_rules`."""
     if isinstance(config, VitConfig):
-        return KeyMap(vision_rules(config, wrapper))
+        return KeyMap(vision_rules(config, wrapper, linear=linear))
     return KeyMap([
-        *vision_rules(config.vision, "vision_model.", "vision_encoder."),
+        *vision_rules(config.vision, "vision_model.", "vision_encoder.", linear),
         *within(TEXT_RULES, "text_model.", "text_encoder."),
         Rule("text_model.head.{}", "text_encoder.projection.{}"),
         Reshape("logit_scale", "logit_scale", (1,), ()),
@@ -60,19 +66,21 @@ def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.") -> Ke
     ])  # fmt: skip
 
 
-def contract_from_hf(files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None) -> Contract:
-    """Pictures squeezed to the tower's square; text cleaned, and padded to the tower's length."""
-    tower = config if isinstance(config, VitConfig) else config.vision
-    kind = SIGLIP_VISION.processor
+def contract_from_hf(
+    files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None, kind: str = SIGLIP_VISION.processor
+) -> Contract:
+    """Pictures squeezed to the tower's square, or as the processor `kind` does; text cleaned, and padded to its tower's
+    length.
+    """
+    tower = tower_of(config)
     image = sidefiles.image_rule(files, kind, patch_size=tower.patch_size, image_size=tower.image_size)
     if isinstance(config, VitConfig):
         return Contract(image=image)
-    # SigLIP 2 has Gemma's tokenizer, which cleans nothing.
-    named = files.get("tokenizer_config.json", {}).get("tokenizer_class") or "SiglipTokenizer"
+    settings = tokenizer.config if tokenizer is not None else files.get("tokenizer_config.json", {})
+    named = str(settings.get("tokenizer_class") or "SiglipTokenizer").removesuffix("Fast")
     text = sidefiles.text_rule(
-        files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True,
-        clean="siglip" if named.startswith("SiglipTokenizer") else "none",
-    )  # fmt: skip
+        files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True, clean=_CLEANED.get(named, "none")
+    )
     return Contract(image=image, text=text.replace(stop_tokens=()))
 
 
@@ -82,7 +90,7 @@ def contract_to_hf(contract: Contract, config: DualConfig | VitConfig) -> dict[s
 
 
 def tiny() -> dict[str, Any]:
-    """Both towers, and the image tower alone with and without its attention head."""
+    """Both towers, SigLIP 2's narrow text tower, and the image tower alone with and without its attention head."""
     vision = VitConfig(
         hidden_size=16, num_layers=3, num_heads=2, intermediate_size=32, image_size=(28, 28), patch_size=14,
         norm_eps=1e-6, activation="gelu_tanh", **SIGLIP_VISION.fixed,
@@ -93,9 +101,22 @@ def tiny() -> dict[str, Any]:
     )  # fmt: skip
     return {
         "plain": DualConfig(vision, text, **start_of_siglip()),
+        "narrow-text": DualConfig(vision, text.replace(hidden_size=8), **start_of_siglip()),
         "vision-only": vision,
         "vision-headless": vision.replace(pool="none"),
     }
+
+
+def tower_of(config: DualConfig | VitConfig) -> VitConfig:
+    """The image tower."""
+    return config if isinstance(config, VitConfig) else config.vision
+
+
+def is_siglip(config: Any) -> bool:
+    """Whether a config is a SigLIP's of either kind."""
+    if isinstance(config, VitConfig):
+        return not config.class_token
+    return isinstance(config, DualConfig) and config.logit_bias is not None
 
 
 FAMILY = Family(
@@ -109,7 +130,5 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda c: (
-        not c.class_token if isinstance(c, VitConfig) else isinstance(c, DualConfig) and c.logit_bias is not None
-    ),
+    holds=lambda c: is_siglip(c) and tower_of(c).position_filter == "bicubic",
 )

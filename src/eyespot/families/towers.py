@@ -13,7 +13,7 @@ from eyespot.errors import EyespotError
 from eyespot.families.family import MAX_SIDE, Json, check_sizes, differences, unsupported
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
-from eyespot.weights.keymap import Reshape, Rule, Split, within
+from eyespot.weights.keymap import Rearrange, Reshape, Rule, Split, within
 
 _ACTIVATIONS = {  # theirs: ours
     "quick_gelu": "quick_gelu", "gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu", "silu": "silu",
@@ -37,13 +37,19 @@ TEXT_RULES = [
 ]
 
 
-def vision_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Rule]:
-    """Rules of an image tower of either form, below a prefix on each side."""
+def vision_rules(config: VitConfig, theirs: str = "", ours: str = "", linear: bool = False) -> list[Rule]:
+    """Rules of an image tower of either form, below a prefix on each side.
+
+    Their patch map is a convolution's kernel (E, c, p, p), which is a linear map of a raw patch (c, row, column), or
+    where it is `linear` a map of (row, column, c).
+    """
     p, c, e = config.patch_size, config.channels, config.hidden_size
+    names = "embeddings.patch_embedding.weight", "stem.proj.weight"
     rules = [
         *_BLOCK,
-        # A kernel (E, c, p, p) is a linear map of a raw patch (c, row, column).
-        Reshape("embeddings.patch_embedding.weight", "stem.proj.weight", (-1, c, p, p), (-1, c * p * p)),
+        Rearrange(*names, "e (row column c) -> e (c row column)", (("row", p), ("column", p)))
+        if linear
+        else Reshape(*names, (-1, c, p, p), (-1, c * p * p)),
         Rule("embeddings.patch_embedding.bias", "stem.proj.bias"),
         Rule("embeddings.class_embedding", "class_embedding"),
         Rule("embeddings.position_embedding.weight", "position_embedding"),
@@ -76,6 +82,7 @@ class TowerForm:
         fixed: our fields that the form always has.
         head_key: the key that says whether there is an attention head, where there is such a key.
         processor: the image processor class that its checkpoints name.
+        counts_patches: ``num_patches`` says how large the position table is, not ``image_size``.
     """
 
     model_type: str
@@ -84,13 +91,15 @@ class TowerForm:
     defaults: Mapping[str, Any]
     fixed: Mapping[str, Any] = field(default_factory=dict)
     head_key: str | None = None
+    counts_patches: bool = False
 
     def read(self, raw: Json, projection_size: int | None = None) -> VitConfig:
         """Their config as ours."""
         raw = {**self.defaults, **raw}
         check_sizes(raw, _SIZES, "vision_config.")
         own = {ours: raw[theirs] for theirs, ours in _SHARED.items()} | dict(self.fixed)
-        size, patch = _side(raw, "image_size"), _side(raw, "patch_size")
+        patch = _side(raw, "patch_size")
+        size = _table_side(raw, patch) if self.counts_patches else _side(raw, "image_size")
         if patch > size:
             raise unsupported("vision_config.patch_size", patch, f"at most image_size ({size})")
         colours = {"num_channels": raw.get("num_channels", 3)}
@@ -109,10 +118,13 @@ class TowerForm:
         """
         raw: dict[str, Any] = {theirs: getattr(config, ours) for theirs, ours in _SHARED.items()}
         raw |= {
-            "model_type": self.model_type, "image_size": config.image_size[0], "patch_size": config.patch_size,
-            "num_channels": config.channels, "hidden_act": written_activation(config.activation),
-            "attention_dropout": 0.0,
+            "model_type": self.model_type, "patch_size": config.patch_size, "num_channels": config.channels,
+            "hidden_act": written_activation(config.activation), "attention_dropout": 0.0,
         }  # fmt: skip
+        if self.counts_patches:
+            raw["num_patches"] = config.grid[0] * config.grid[1]
+        else:
+            raw["image_size"] = config.image_size[0]
         if self.head_key:
             raw[self.head_key] = config.pool != "none"
         lost = differences(config, self.read(raw, config.projection_size))
@@ -134,6 +146,13 @@ SIGLIP_VISION = TowerForm(
      "layer_norm_eps": 1e-6, "image_size": 224, "patch_size": 16, "hidden_act": "gelu_pytorch_tanh"},
     {"patch_bias": True, "post_norm": "sequence", "pool": "map"},
     head_key="vision_use_head",
+)  # fmt: skip
+SIGLIP2_VISION = TowerForm(
+    "siglip2_vision_model", "Siglip2VisionModel", "Siglip2ImageProcessor",
+    {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
+     "layer_norm_eps": 1e-6, "num_patches": 256, "patch_size": 16, "hidden_act": "gelu_pytorch_tanh"},
+    {**SIGLIP_VISION.fixed, "interpolate_positions": True, "position_filter": "bilinear"},
+    head_key="vision_use_head", counts_patches=True,
 )  # fmt: skip
 FORMS = (CLIP_VISION, SIGLIP_VISION)
 
@@ -191,9 +210,9 @@ def read_siglip_text(raw: Json) -> TextEncoderConfig:
     return TextEncoderConfig.from_dict(own | {"projection_size": width, "projection_bias": True}, "text_config")
 
 
-def write_siglip_text(config: TextEncoderConfig) -> dict[str, Any]:
+def write_siglip_text(config: TextEncoderConfig, model_type: str = "siglip_text_model") -> dict[str, Any]:
     """The inverse of `read_siglip_text`."""
-    raw = _write_text(config, "siglip_text_model") | {"projection_size": config.projection_size}
+    raw = _write_text(config, model_type) | {"projection_size": config.projection_size}
     return _checked(config.replace(eos_token_id=TextEncoderConfig().eos_token_id), read_siglip_text(raw), raw)
 
 
@@ -229,6 +248,15 @@ def _side(raw: Json, key: str) -> int:
     if not isinstance(side, int) or not 1 <= side <= MAX_SIDE or any(other != side for other in sides):
         raise unsupported(f"vision_config.{key}", value, "a square of whole pixels")
     return side
+
+
+def _table_side(raw: Json, patch: int) -> int:
+    """Pixels of a side that gives a square table of ``num_patches`` rows."""
+    check_sizes(raw, ("num_patches",), "vision_config.")
+    side = math.isqrt(raw["num_patches"])
+    if side**2 != raw["num_patches"] or side * patch > MAX_SIDE:
+        raise unsupported("vision_config.num_patches", raw["num_patches"], f"a square, up to {MAX_SIDE:,} pixels wide")
+    return side * patch
 
 
 def start_of_siglip() -> dict[str, float]:

@@ -11,11 +11,12 @@ import numpy as np
 from einops import rearrange
 
 from eyespot.contracts.contract import ImageRule
-from eyespot.contracts.encoded import EncodedMedia
+from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.contracts.media import Media
 from eyespot.contracts.shapes import Float
 from eyespot.errors import EyespotError
-from eyespot.inputs.resize import resize_image
+from eyespot.inputs.anyres import fitted_size, plan_tiles
+from eyespot.inputs.resize import place_image, resize_image
 from eyespot.runtime.limits import LIMITS, Limits
 
 
@@ -23,12 +24,17 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
     """`media` resized, cut into patches and normalised by `rule`; its slots are still empty.
 
     Pixels beyond the last whole patch are dropped, as a strided convolution drops them (SigLIP's 384 with patches
-    of 14 gives 27 × 27).
+    of 14 gives 27 × 27). Of a tiled picture each tile has its own grid, and `input_size` and `transform` are those of
+    the first tile, which shows the whole picture.
 
     Raises:
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
+    pictures, plan = [pixels], MediaPlan()
+    if rule.tiling is not None:
+        tiles, plan = _tiles(media, rule, limits)
+        pictures += tiles
     side = rule.patch_size
     rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
     if not rows * columns:
@@ -37,22 +43,34 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
             f"the resized picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, less than one patch of {side}",
             where=media.name,
         )
-    whole = pixels[: rows * side, : columns * side]
-    raw = rearrange(whole, "(gh ph) (gw pw) c -> (gh gw) c (ph pw)", ph=side, pw=side)
     table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
-    patches = np.empty(raw.shape, np.float32)
-    for channel in range(3):
-        patches[:, channel] = table[channel][raw[:, channel]]
+    patches = np.empty((len(pictures), rows * columns, 3, side * side), np.float32)
+    for picture, place in zip(pictures, patches, strict=True):
+        whole = picture[: rows * side, : columns * side]
+        raw = rearrange(whole, "(gh ph) (gw pw) c -> (gh gw) c (ph pw)", ph=side, pw=side)
+        for channel in range(3):
+            place[:, channel] = table[channel][raw[:, channel]]
     return EncodedMedia(
         kind=media.kind,
-        patches=patches.reshape(rows * columns, -1),
-        grid_thw=np.array([[1, rows, columns]], np.int64),
+        patches=patches.reshape(len(pictures) * rows * columns, -1),
+        grid_thw=np.array([[1, rows, columns]] * len(pictures), np.int64),
         slots=np.zeros(0, np.int64),
         original_size=media.size,
         input_size=(pixels.shape[1], pixels.shape[0]),
         sha256=media.sha256,
+        plan=plan,
         transform=transform,
     )
+
+
+def _tiles(media: Media, rule: ImageRule, limits: Limits) -> tuple[list[np.ndarray], MediaPlan]:
+    """The picture on its canvas, cut row by row."""
+    picture = media.size[1], media.size[0]
+    canvas, plan = plan_tiles(picture, rule)
+    fitted = fitted_size(picture, canvas)
+    pixels = place_image(media.data, fitted, canvas, rule.resample, limits=limits, name=media.name)
+    height, width = rule.size
+    return list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width)), plan
 
 
 def unpatchify(patches: Float[np.ndarray, "P F"], grid: tuple[int, ...], patch_size: int) -> Float[np.ndarray, "3 h w"]:

@@ -18,6 +18,7 @@ from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example, Message, Turns
 from eyespot.contracts.shapes import Int, Tensor
 from eyespot.errors import EyespotError
+from eyespot.inputs.anyres import embeddings_of
 from eyespot.inputs.chat import render
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.decode import decode_image
@@ -186,7 +187,7 @@ class Processor:
         rule = self.contract.image
         if rule is None:
             return []
-        return [rule.tokens_per_image or int(m.grid_thw.prod(axis=1).sum()) + rule.extra_tokens for m in media]
+        return [rule.tokens_per_image or embeddings_of(m, rule.extra_tokens) for m in media]
 
     def _tokens(self, messages: tuple[Message, ...], rule: TextRule, asked: Mapping, limits: Limits) -> Conversation:
         """The text of a conversation as tokens, one placeholder for each picture."""

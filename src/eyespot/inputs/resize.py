@@ -6,6 +6,7 @@ choice: where that canvas would be huge (a 1,000 × 12,000 screenshot padded to 
 short edge of 224), the passes are made here, in strips: equal but for that rounding, instead of a refusal.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ FILTERS = {
     name: Image.Resampling[name.upper()] for name in ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
 }
 WHOLE_PIXELS = 1 << 26  # a larger canvas, before or after the resize, is worked in strips; no limit, as it changes bits
+_FINENESS = 1e-5  # of the scale that fits a picture into a number of patches
 STRIP_PIXELS = 1 << 22  # of one strip's input or output, whichever is longer
 
 
@@ -72,18 +74,50 @@ def resize_image(
     """
     height, width = pixels.shape[:2]
     y, x = _plan(height, width, rule, name)
+    _check_sides(y, x, limits, name)
+    result = _resized(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
+    return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+
+
+def place_image(
+    pixels: UInt8[np.ndarray, "height width 3"],
+    size: tuple[int, int],
+    canvas: tuple[int, int],
+    resample: str,
+    *,
+    limits: Limits = LIMITS,
+    name: str = "",
+) -> UInt8[np.ndarray, "canvas_height canvas_width 3"]:
+    """`pixels` resized to `size` in the middle of a black canvas, both (height, width); an odd pixel goes to the end.
+
+    Raises:
+        EyespotError: ``media-too-large`` as `resize_image`.
+    """
+    y, x = (
+        _Axis(original, 0, 0, length, -((side - length) // 2), side)
+        for original, length, side in zip(pixels.shape, size, canvas, strict=False)
+    )
+    _check_sides(y, x, limits, name)
+    return _resized(pixels, y, x, (0, 0, 0), FILTERS[resample])
+
+
+def _check_sides(y: _Axis, x: _Axis, limits: Limits, name: str) -> None:
     longest = max(x.length, y.length, x.padded, y.padded)
     if longest > limits.max_side:
         raise EyespotError(
             "media-too-large",
-            f"a {width} x {height} picture becomes {x.length} x {y.length} before the crop, "
+            f"a {x.original} x {y.original} picture becomes {x.length} x {y.length} before the crop, "
             f"more than {limits.max_side} on a side",
             where=name,
             remedy="Cut the picture into less elongated pieces, or raise limits.max_side.",
         )
+
+
+def _resized(
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+) -> np.ndarray:
     whole = max(x.length * y.length, x.padded * y.padded) <= WHOLE_PIXELS
-    result = (_whole if whole else _in_strips)(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
-    return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+    return (_whole if whole else _in_strips)(pixels, y, x, color, filter_)
 
 
 def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _Axis]:
@@ -96,8 +130,10 @@ def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _
                 where=name,
             )
         return _Axis(height, 0, 0, height, 0, height), _Axis(width, 0, 0, width, 0, width)
-    if rule.resize == "exact":
+    if rule.resize in ("exact", "patches"):
         new_height, new_width = rule.size
+        if rule.max_patches is not None:
+            new_height, new_width = whole_patches_size(height, width, rule.patch_size, rule.max_patches)
         return _Axis(height, 0, 0, new_height, 0, new_height), _Axis(width, 0, 0, new_width, 0, new_width)
     pads = _square_pads(height, width) if rule.resize == "pad" else ((0, 0), (0, 0))
     canvas = height + sum(pads[0]), width + sum(pads[1])
@@ -114,6 +150,25 @@ def shortest_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:
     short, long = sorted((height, width))
     new_long = int(edge * long / short)
     return (new_long, edge) if width <= height else (edge, new_long)
+
+
+def whole_patches_size(height: int, width: int, patch: int, most: int) -> tuple[int, int]:
+    """(height, width) in whole patches, at most `most`, of the picture scaled as far up as these allow.
+
+    Each side is rounded up to whole patches by itself. The scale is searched by halving as published (1e-6 to 100, to
+    within 1e-5), which decides near a border.
+    """
+
+    def counts(scale: float) -> tuple[int, int]:
+        return max(math.ceil(height * scale / patch), 1), max(math.ceil(width * scale / patch), 1)
+
+    low, high = _FINENESS / 10, 100.0
+    while high - low >= _FINENESS:
+        scale = (low + high) / 2
+        rows, columns = counts(scale)
+        low, high = (scale, high) if rows * columns <= most else (low, scale)
+    rows, columns = counts(low)
+    return rows * patch, columns * patch
 
 
 def _square_pads(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -2,12 +2,13 @@
 
 The processor has expanded every placeholder to its final count; here embeddings are scattered by index, and a count
 that does not fit is an error, never a repair. A text-only model is the same class without a vision encoder.
-LLaVA: Liu et al. 2023; `transformers` modeling_llava.py.
+LLaVA: Liu et al. 2023; `transformers` modeling_llava.py. Tiles: modeling_llava_next.py.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -20,6 +21,7 @@ from eyespot.models.connectors import Connector, ConnectorConfig
 from eyespot.models.decoder import Decoder, DecoderConfig
 from eyespot.models.encoders.vit import VisionEncoder, VitConfig
 from eyespot.models.initialize import initialize
+from eyespot.models.tiles import join_tiles
 from eyespot.nn.cache import KVCache
 
 
@@ -30,6 +32,7 @@ class VlmConfig(Config):
     Attributes:
         select_layers: hidden states of the encoder that the connector reads, concatenated (LLaVA: -2).
         keep_class: the class token goes along (Hugging Face's ``full``); False: patches only (``default``).
+        newline: a learned embedding ends each row of a tiled picture.
     """
 
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -37,10 +40,11 @@ class VlmConfig(Config):
     connector: ConnectorConfig | None = None
     select_layers: tuple[int, ...] = (-2,)
     keep_class: bool = False
+    newline: bool = False
 
 
 class VisionLanguageModel(nn.Module):
-    """Parts: `vision_encoder`, `connector`, `decoder`, and `lm_head` unless the head is the embedding table."""
+    """Parts: `vision_encoder`, `connector`, `image_newline`, `decoder`; `lm_head` unless it is the embedding table."""
 
     def __init__(self, config: VlmConfig) -> None:
         super().__init__()
@@ -50,6 +54,8 @@ class VisionLanguageModel(nn.Module):
         self.decoder = Decoder(config.decoder)
         tied = config.decoder.tie_word_embeddings
         self.lm_head = None if tied else nn.Linear(config.decoder.hidden_size, config.decoder.vocab_size, bias=False)
+        size = config.decoder.hidden_size
+        self.image_newline = nn.Parameter(torch.randn(size) * size**-0.5) if config.newline else None
         initialize(self)
 
     def encode(self, media: Mapping[str, MediaBatch]) -> dict[str, MediaEmbeddings]:
@@ -59,7 +65,7 @@ class VisionLanguageModel(nn.Module):
             if self.vision_encoder is None or self.connector is None or name != "vision":
                 raise EyespotError("not-supported", f"this model has no encoder for {items.kind} input")
             features = self.vision_encoder.features(items, self.config.select_layers, self.config.keep_class)
-            embeddings[name] = MediaEmbeddings(self.connector(features))
+            embeddings[name] = MediaEmbeddings(join_tiles(self.connector(features), items, self.image_newline))
         return embeddings
 
     def forward(

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import einops
 import torch
 
 from eyespot.contracts.shapes import Tensor
@@ -57,6 +58,23 @@ class Reshape(Rule):
     def merge(self, tensors: Sequence[Tensor]) -> Tensor:
         """Our shape to theirs."""
         return _reshaped(tensors[0], self.our_shape, self.their_shape)
+
+
+@dataclass(frozen=True)
+class Rearrange(Rule):
+    """The same numbers in another order of axes, as einops writes it (``e (r c) -> e (c r)``); `sizes` name axes."""
+
+    pattern: str = ""
+    sizes: tuple[tuple[str, int], ...] = ()
+
+    def split(self, tensor: Tensor) -> Sequence[Tensor]:
+        """Their order to ours."""
+        return (_rearranged(tensor, self.pattern, self.sizes),)
+
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Our order to theirs."""
+        theirs, _, ours = self.pattern.partition(" -> ")
+        return _rearranged(tensors[0], f"{ours} -> {theirs}", self.sizes)
 
 
 @dataclass(frozen=True)
@@ -176,3 +194,10 @@ def _find(table: list[tuple[re.Pattern[str], Rule]], name: str) -> tuple[Rule, t
 def _reshaped(tensor: Tensor, expected: tuple[int, ...], target: tuple[int, ...]) -> Tensor:
     fits = len(expected) == tensor.ndim and all(e in (-1, s) for e, s in zip(expected, tensor.shape, strict=True))
     return tensor.reshape(target) if fits else tensor
+
+
+def _rearranged(tensor: Tensor, pattern: str, sizes: tuple[tuple[str, int], ...]) -> Tensor:
+    try:
+        return einops.rearrange(tensor, pattern, **dict(sizes)).contiguous()
+    except einops.EinopsError:
+        return tensor

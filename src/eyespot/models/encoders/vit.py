@@ -38,7 +38,8 @@ class VitConfig(Config):
         projection_size: width of the contrastive space; None: no projection.
         stem: ``patch`` (one linear map of each patch) or ``conv`` (stride-2 convolutions down to the patch grid).
         stem_channels: output channels of the convolutions before the last.
-        interpolate_positions: bicubic resize of the position table for other picture sizes.
+        interpolate_positions: resize of the position table for other picture sizes.
+        position_filter: how: ``bicubic`` as it is, ``bilinear`` with antialiasing (SigLIP 2's native aspect).
     """
 
     hidden_size: int = 768
@@ -61,6 +62,7 @@ class VitConfig(Config):
     stem: Literal["patch", "conv"] = "patch"
     stem_channels: tuple[int, ...] = ()
     interpolate_positions: bool = False
+    position_filter: Literal["bicubic", "bilinear"] = "bicubic"
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -189,7 +191,8 @@ class VisionEncoder(nn.Module):
             )
         first, patches = self.position_embedding.split([int(self.config.class_token), native[0] * native[1]])
         square = patches.float().unflatten(0, native).permute(2, 0, 1)[None]
-        resized = F.interpolate(square, size=grid[1:], mode="bicubic", align_corners=False)
+        how = self.config.position_filter
+        resized = F.interpolate(square, size=grid[1:], mode=how, align_corners=False, antialias=how == "bilinear")
         return torch.cat([first, resized[0].permute(1, 2, 0).flatten(0, 1).to(first.dtype)])
 
     def _lengths(self, media: MediaBatch) -> tuple[int, ...]:
