@@ -6,13 +6,18 @@ it answers is what it saw when it learnt. Changing any field changes `Contract.i
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from eyespot.contracts.config import Config
 from eyespot.errors import EyespotError
 
 VERSION = 1
+
+
+def later(default: Any) -> Any:
+    """A field that came after checkpoints were sealed: at its default it leaves their `Contract.id` as it was."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class ImageRule(Config):
     Attributes:
         size: (height, width) of the model's input.
         resize: ``shortest_edge`` (aspect kept, then `crop`), ``exact`` (both sides, aspect lost), ``pad`` (canvas
-            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`).
+            padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`),
+            ``dynamic`` (any size: both sides to whole blocks, aspect nearly kept, `size` unused).
         shortest_edge: target of the ``shortest_edge`` resize; None means ``min(size)``.
         crop: cut or zero-pad the middle to `size` after the resize.
         resample: PIL's filter: ``bilinear``, ``bicubic``, ….
@@ -31,10 +37,14 @@ class ImageRule(Config):
         patch_size: side of a patch in pixels.
         extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
+        min_pixels, max_pixels: area of the resized picture, under ``dynamic``.
+        merge_size: side of the block of patches that becomes one embedding.
+        temporal_patch_size: frames that one patch spans; a picture is repeated as often.
+        positions: whether embeddings count as tokens in a ``line`` or stand in a ``grid`` of (time, row, column).
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["shortest_edge", "exact", "pad", "none"] = "shortest_edge"
+    resize: Literal["shortest_edge", "exact", "pad", "none", "dynamic"] = "shortest_edge"
     shortest_edge: int | None = None
     crop: bool = True
     pad_color: tuple[int, int, int] = (0, 0, 0)
@@ -49,12 +59,22 @@ class ImageRule(Config):
     alpha: Literal["white", "drop"] = "white"
     exif: Literal["apply", "ignore"] = "apply"
     sixteen_bit: Literal["divide_257", "clip"] = "divide_257"
+    min_pixels: int | None = later(None)
+    max_pixels: int | None = later(None)
+    merge_size: int = later(1)
+    temporal_patch_size: int = later(1)
+    positions: Literal["line", "grid"] = later("line")
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
         sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
+        sides += (self.merge_size, self.temporal_patch_size)
+        least, most = self.min_pixels, self.max_pixels
+        bounded = least is not None and most is not None
         for name, ok in (
-            ("size, shortest_edge and patch_size from 1 up", min(sides) >= 1),
+            ("size, shortest_edge, patch_size, merge_size and temporal_patch_size from 1 up", min(sides) >= 1),
+            ("min_pixels from 1 up to max_pixels", least is None or most is None or 1 <= least <= most),
+            ("min_pixels and max_pixels for dynamic", self.resize != "dynamic" or bounded),
             ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
             ("std above 0", min(self.std, default=0) > 0),
         ):
@@ -102,7 +122,7 @@ class Contract(Config):
     @property
     def id(self) -> str:
         """sha256 of the canonical JSON form; changes with any field."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        canonical = json.dumps(_stated(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def check_same(self, other: "Contract", where: str = "") -> None:
@@ -110,6 +130,18 @@ class Contract(Config):
         differences = list(_differences(self.to_dict(), other.to_dict(), ""))
         if differences:
             raise EyespotError("contract-mismatch", "; ".join(differences[:5]), where=where)
+
+
+def _stated(config: Config) -> dict[str, Any]:
+    """As `to_dict`, without the later fields that are at their default."""
+    stated = config.to_dict()
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.metadata.get("later") and value == f.default:
+            del stated[f.name]
+        elif isinstance(value, Config):
+            stated[f.name] = _stated(value)
+    return stated
 
 
 def _differences(a: Any, b: Any, path: str):

@@ -11,7 +11,7 @@ import numpy as np
 from einops import rearrange
 
 from eyespot.contracts.contract import ImageRule
-from eyespot.contracts.encoded import EncodedMedia
+from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.contracts.media import Media
 from eyespot.contracts.shapes import Float
 from eyespot.errors import EyespotError
@@ -22,30 +22,34 @@ from eyespot.runtime.limits import LIMITS, Limits
 def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> EncodedMedia:
     """`media` resized, cut into patches and normalised by `rule`; its slots are still empty.
 
-    Pixels beyond the last whole patch are dropped, as a strided convolution drops them (SigLIP's 384 with patches
-    of 14 gives 27 × 27).
+    Pixels beyond the last whole block of patches are dropped, as a strided convolution drops them (SigLIP's 384 with
+    patches of 14 gives 27 × 27). The patches of a block stand together.
 
     Raises:
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
-    side = rule.patch_size
-    rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
+    side, merge = rule.patch_size, rule.merge_size
+    rows, columns = (n // (side * merge) * merge for n in pixels.shape[:2])
     if not rows * columns:
         raise EyespotError(
             "media-size",
-            f"the resized picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, less than one patch of {side}",
+            f"the resized picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, less than one patch of "
+            f"{side * merge}",
             where=media.name,
         )
     whole = pixels[: rows * side, : columns * side]
-    raw = rearrange(whole, "(gh ph) (gw pw) c -> (gh gw) c (ph pw)", ph=side, pw=side)
+    raw = rearrange(
+        whole, "(gh mh ph) (gw mw pw) c -> (gh gw mh mw) c (ph pw)", mh=merge, mw=merge, ph=side, pw=side
+    )  # fmt: skip
     table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
-    patches = np.empty(raw.shape, np.float32)
+    patches = np.empty((len(raw), 3, rule.temporal_patch_size, side * side), np.float32)
     for channel in range(3):
-        patches[:, channel] = table[channel][raw[:, channel]]
+        patches[:, channel] = table[channel][raw[:, channel]][:, None]
     return EncodedMedia(
         kind=media.kind,
         patches=patches.reshape(rows * columns, -1),
+        plan=MediaPlan(merge_size=merge, positions=rule.positions),
         grid_thw=np.array([[1, rows, columns]], np.int64),
         slots=np.zeros(0, np.int64),
         original_size=media.size,
@@ -55,18 +59,24 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
     )
 
 
-def unpatchify(patches: Float[np.ndarray, "P F"], grid: tuple[int, ...], patch_size: int) -> Float[np.ndarray, "3 h w"]:
+def unpatchify(
+    patches: Float[np.ndarray, "P F"], grid: tuple[int, ...], patch_size: int, merge_size: int = 1
+) -> Float[np.ndarray, "3 h w"]:
     """The picture (3, height, width) that patches of one tile came from, normalised as they are.
 
     Args:
-        patches: rows in row-major grid order, features in (channel, row, column) order.
+        patches: rows in row-major order of blocks and of patches inside them, features in (channel, frame, row,
+            column) order; of several frames the first is given.
         grid: (rows, columns), or (1, rows, columns) as in `grid_thw`.
         patch_size: side of a patch.
+        merge_size: side of a block in patches.
     """
-    rows, columns = (int(n) for n in grid[-2:])
+    rows, columns = (int(n) // merge_size for n in grid[-2:])
     return rearrange(
-        patches, "(gh gw) (c ph pw) -> c (gh ph) (gw pw)", gh=rows, gw=columns, ph=patch_size, pw=patch_size
-    )
+        patches.reshape(len(patches), 3, -1, patch_size, patch_size)[:, :, 0],
+        "(gh gw mh mw) c ph pw -> c (gh mh ph) (gw mw pw)",
+        gh=rows, gw=columns, mh=merge_size, mw=merge_size,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)

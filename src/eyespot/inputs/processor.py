@@ -186,7 +186,8 @@ class Processor:
         rule = self.contract.image
         if rule is None:
             return []
-        return [rule.tokens_per_image or int(m.grid_thw.prod(axis=1).sum()) + rule.extra_tokens for m in media]
+        block = rule.merge_size**2
+        return [rule.tokens_per_image or len(m.patches) // block + rule.extra_tokens for m in media]
 
     def _tokens(self, messages: tuple[Message, ...], rule: TextRule, asked: Mapping, limits: Limits) -> Conversation:
         """The text of a conversation as tokens, one placeholder for each picture."""
