@@ -41,6 +41,7 @@ class ImageRule(Config):
         merge_size: side of the block of patches that becomes one embedding.
         temporal_patch_size: frames that one patch spans; a picture is repeated as often.
         positions: whether embeddings count as tokens in a ``line`` or stand in a ``grid`` of (time, row, column).
+        tokens_per_second: places that a second of video takes in a grid; None: one for each time.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -64,6 +65,7 @@ class ImageRule(Config):
     merge_size: int = later(1)
     temporal_patch_size: int = later(1)
     positions: Literal["line", "grid"] = later("line")
+    tokens_per_second: float | None = later(None)
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""

@@ -40,6 +40,8 @@ TABLE = {
     "qwen2": "eyespot.families.qwen2",
     "qwen3": "eyespot.families.qwen3",
     "mistral": "eyespot.families.mistral",
+    "qwen2_vl": "eyespot.families.qwen2_vl",
+    "qwen2_5_vl": "eyespot.families.qwen2_5_vl",
     "eyespot": "eyespot.families.eyespot_native",
 }
 PARTS = {"vision_encoder": ("vision_encoder.",), "connector": ("connector.",), "decoder": ("decoder.", "lm_head.")}
@@ -181,7 +183,7 @@ def open_part(name: str, path_or_id: str | PathLike[str]) -> Part:
     tensors = {key: t for key, t in tensors.items() if key.startswith(PARTS[name])}
     if config is None or not tensors:
         raise EyespotError("compose-mismatch", f"this {opened.family.name} checkpoint has no {name}", where=where)
-    if name == "vision_encoder":  # a tower inside a larger model has no place for the contrastive projection
+    if isinstance(config, VitConfig):  # a tower inside a larger model has no place for the contrastive projection
         config = config.replace(projection_size=None)
         tensors = {key: t for key, t in tensors.items() if not key.startswith("vision_encoder.projection.")}
     return Part(config, tensors, opened.files, opened.folder)

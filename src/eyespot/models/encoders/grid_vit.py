@@ -136,6 +136,7 @@ class GridVit(nn.Module):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # the tables outlive the call, and training may be the next to use them
 def grid_layout(grids: Grids, merge_size: int, window: int | None, device: torch.device) -> GridLayout:
     """The layout of some grids; follows from host numbers alone, so it is made once for a batch.
 
