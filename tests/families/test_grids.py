@@ -180,6 +180,32 @@ def test_the_rate_of_places_in_video_is_kept_in_the_contract(tmp_path):
         family.contract_from_hf({"config.json": {"vision_config": {"tokens_per_second": 0}}}, model.config, None)
 
 
+def test_frames_have_bounds_of_their_own_or_the_pictures():
+    family = family_named("qwen2_vl")
+    config = family.tiny()["plain"]
+
+    def bounds(**files):
+        video = family.contract_from_hf(files, config, None).video
+        return video.min_pixels, video.max_pixels
+
+    assert bounds() == (128 * 784, 768 * 784)
+    own = {"patch_size": 4}
+    assert bounds(**{"preprocessor_config.json": own | {"min_pixels": 9, "max_pixels": 99}}) == (9, 99)
+    files = {"preprocessor_config.json": own | {"min_pixels": 9, "max_pixels": 99}}
+    files["video_preprocessor_config.json"] = {"size": {"shortest_edge": 7, "longest_edge": 77}}
+    assert bounds(**files) == (7, 77)
+
+
+def test_a_tokenizer_without_the_video_token_means_no_videos():
+    family = family_named("qwen2_vl")
+    config = family.tiny()["plain"]
+    config = config.replace(decoder=config.decoder.replace(vocab_size=320))
+    files = {"config.json": {"image_token_id": 4}}
+    contract = family.contract_from_hf(files, config, words(["What?"], SPECIALS[:5]))
+    assert contract.video is None
+    assert contract.text.video_token is None
+
+
 def test_a_model_that_the_form_cannot_express_names_the_field():
     model = made("qwen2_vl")
     form = family_named("qwen2_vl").layouts["hf"]

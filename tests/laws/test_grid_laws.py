@@ -17,7 +17,7 @@ from eyespot.models.vlm import VisionLanguageModel, VlmConfig
 from eyespot.nn.rope import RopeConfig
 from tests.laws.test_laws import BAR, SEEN, distance, learn
 
-PLAN = MediaPlan(merge_size=2, positions="grid")
+PLAN = MediaPlan(merge_size=2, positions="grid", interval=2.5)  # times go further than rows and columns
 
 
 @pytest.fixture(scope="module", params=["whole frames", "windows"])
@@ -67,7 +67,7 @@ def sample(seed: int, grids: tuple, prompt: int, answer: int) -> Encoded:
 
 SAMPLES = (
     sample(1, ((1, 6, 10),), 3, 2),
-    sample(2, ((1, 2, 2), (2, 4, 6)), 5, 4),
+    sample(2, ((1, 2, 2), (3, 4, 6)), 5, 4),
     sample(3, (), 4, 2),
     sample(4, ((1, 2, 16),), 1, 5),
 )

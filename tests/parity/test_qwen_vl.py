@@ -227,6 +227,39 @@ def test_other_blocks_activations_and_windows_agree(tmp_path, kind, draw):
         assert relative(trace.logits, reference(**inputs_of(theirs, messages)).logits[0]) <= BAR[draw]
 
 
+@torch.no_grad()
+def test_videos_agree_beside_a_picture_and_text(both, kind):
+    """Frames as they come, the last repeated; their rule for what follows a long video differs (docs/decisions)."""
+    draw, reference, theirs, model = both
+    frames = [picture(90, 60, seed) for seed in range(5)]
+    video = {"type": "video", "video": frames, "fps": 1.6}
+    messages = user("First", picture(64, 64), "then this")
+    messages[0]["content"] += [video, {"type": "text", "text": "What is it?"}]
+    encoded = model.processor.encode(read_messages(messages), add_generation_prompt=True)
+    still, moving = encoded.media
+    assert moving.grid_thw.tolist() == [[3, 4, 6]]
+    text = theirs.apply_chat_template(messages, add_generation_prompt=True)
+    for token, medium in (("<|image_pad|>", still), ("<|video_pad|>", moving)):
+        text = text.replace(token, token * (len(medium.patches) // 4))
+    assert encoded.input_ids.tolist() == theirs.tokenizer(text)["input_ids"]
+    batch = pack([encoded])
+    kinds = torch.zeros(1, len(encoded.input_ids), dtype=torch.int)
+    kinds[0, still.slots], kinds[0, moving.slots] = 1, 2
+    grids = {"image_grid_thw": torch.as_tensor(still.grid_thw), "video_grid_thw": torch.as_tensor(moving.grid_thw)}
+    logits = reference(
+        input_ids=batch.input_ids[None], mm_token_type_ids=kinds, position_ids=batch.position_ids[:, None],
+        pixel_values=torch.as_tensor(still.patches), pixel_values_videos=torch.as_tensor(moving.patches), **grids,
+    ).logits[0]  # fmt: skip
+    assert relative(model.module.logits(model.module(batch).last), logits) <= BAR[draw]
+    seconds = {"second_per_grid_ts": [2 / 1.6]} if kind == "qwen2_5_vl" else {}
+    places, _ = reference.model.get_rope_index(batch.input_ids[None], kinds, **grids, **seconds)
+    through = int(moving.slots[-1]) + 1
+    assert torch.equal(batch.position_ids[:, :through], places[:, 0, :through])
+    # They go on behind the larger side (3); we behind the last time too (5 = 2 × 2.5), as the models were trained.
+    behind = batch.position_ids[:, through:] - places[:, 0, through:]
+    assert behind.unique().tolist() == ([3] if kind == "qwen2_5_vl" else [0])
+
+
 # --------------------------------------------------------------------------------------------- functions by themselves
 
 

@@ -93,6 +93,7 @@ class TextRule(Config):
         image_token: what the template or the user's part becomes before expansion, such as ``<image>``; repeated
             once for each embedding.
         image_token_id: its id.
+        video_token, video_token_id: the same for a video; None where the model takes none.
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
@@ -110,16 +111,23 @@ class TextRule(Config):
     max_length: int | None = None
     pad_to_max: bool = False
     clean: Literal["none", "clip", "siglip"] = "none"
+    video_token: str | None = later(None)
+    video_token_id: int | None = later(None)
 
 
 @dataclass(frozen=True)
 class Contract(Config):
-    """The whole preprocessing of a model; `id` is a sha256 of its content."""
+    """The whole preprocessing of a model; `id` is a sha256 of its content.
+
+    Attributes:
+        video: how the frames of a video are prepared; None where the model takes none.
+    """
 
     version: int = VERSION
     image: ImageRule | None = None
     text: TextRule = field(default_factory=TextRule)
     coordinates: Literal["unit", "thousand", "abs"] = "unit"
+    video: ImageRule | None = later(None)
 
     @property
     def id(self) -> str:

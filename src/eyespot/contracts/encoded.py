@@ -12,6 +12,7 @@ class MediaPlan:
     Attributes:
         merge_size: side of the block of patches that becomes one embedding; blocks stand together in `patches`.
         positions: ``line``: an embedding counts as any token; ``grid``: each row of `grid_thw` is a grid of places.
+        interval: places from one time of a grid to the next.
     """
 
     tile_rows: int = 1
@@ -22,6 +23,7 @@ class MediaPlan:
     pooling: str = "none"
     merge_size: int = 1
     positions: str = "line"
+    interval: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,7 +153,8 @@ def _grids(samples: Sequence[Encoded]) -> list[Grid]:
 def _grids_of(medium: EncodedMedia, start: int) -> Iterator[Grid]:
     merge, at = medium.plan.merge_size, 0
     for times, rows, columns in medium.grid_thw.tolist():
-        grid = Grid(start + int(medium.slots[at]), (times, rows // merge, columns // merge))
+        size = (times, rows // merge, columns // merge)
+        grid = Grid(start + int(medium.slots[at]), size, medium.plan.interval)
         yield grid
         at += grid.tokens
 

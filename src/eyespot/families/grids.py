@@ -46,6 +46,8 @@ _PROCESSOR = {  # what the published class does with keys that its file leaves o
     "image_std": sidefiles.CLIP_STD, "patch_size": 14, "temporal_patch_size": 2, "merge_size": 2,
 }  # fmt: skip
 
+_VIDEO_SIZE = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}  # of each frame
+
 
 @dataclass(frozen=True)
 class GridForm:
@@ -157,17 +159,26 @@ class GridForm:
             raise unsupported("image_token", token, "text")
         if tokenizer is not None:
             check_image_token(token, token_id, tokenizer, config)
-        text = sidefiles.text_rule(files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id)
+        video = _video_token(files, tokenizer, config)
+        text = sidefiles.text_rule(files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, **video)
         image = image_rule(files, config.vision)
         if self.read_rule is not None:
             vision = section(files.get("config.json", {}), "vision_config")
             image = image.replace(**self.read_rule({**self.defaults, **vision}))
-        return Contract(image=image, text=text, coordinates=self.coordinates)
+        frames = None
+        if video:
+            least, most = _bounds({"size": _VIDEO_SIZE, **sidefiles.video_processor(files)})
+            frames = image.replace(min_pixels=least, max_pixels=most)
+        return Contract(image=image, text=text, coordinates=self.coordinates, video=frames)
 
     def contract_to_hf(self, contract: Contract, config: VlmConfig) -> dict[str, Any]:
         """Processor files that every version of `transformers` reads."""
-        raw = image_file(contract.image) | {"processor_class": self.processor}
-        return {"preprocessor_config.json": raw, **sidefiles.template_files(contract.text.template)}
+        raw = {"preprocessor_config.json": image_file(contract.image) | {"processor_class": self.processor}}
+        if contract.video is not None:
+            video = {"video_processor_type": "Qwen2VLVideoProcessor", "processor_class": self.processor}
+            raw["video_preprocessor_config.json"] = image_file(contract.video) | video
+            del raw["video_preprocessor_config.json"]["image_processor_type"]
+        return raw | sidefiles.template_files(contract.text.template)
 
 
 def keymap(config: VlmConfig, visual: str, decoder: str) -> KeyMap:
@@ -259,6 +270,15 @@ def grid_family(form: GridForm, tiny: Callable[[], dict[str, Any]]) -> Family:
         tiny=tiny,
         holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, GridVitConfig),
     )
+
+
+def _video_token(files: Files, tokenizer: Tokenizer | None, config: VlmConfig) -> dict[str, Any]:
+    """Fields of the text rule for videos; none where the tokenizer does not know the config's video token."""
+    token, published = TOKENS["video_token_id"]
+    own = tokenizer.id_of(token) if tokenizer is not None else published
+    token_id = files.get("config.json", {}).get("video_token_id", own)
+    known = tokenizer is None or (own is not None and token_id == own and own < config.decoder.vocab_size)
+    return {"video_token": token, "video_token_id": token_id} if known else {}
 
 
 def _bounds(raw: Json) -> tuple[int, int]:

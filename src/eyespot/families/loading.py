@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyespot.contracts.contract import Contract
+from eyespot.contracts.contract import Contract, ImageRule
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
 from eyespot.families import sidefiles
@@ -271,10 +271,14 @@ def _contract(opened: Checkpoint, tokenizer: Tokenizer | None) -> Contract:
 
 def own_fields(contract: Contract, stored: Contract) -> Contract:
     """`contract` with the fields that no published file expresses taken from `stored`."""
-    image = contract.image
-    if image is not None and stored.image is not None:
-        image = image.replace(alpha=stored.image.alpha, exif=stored.image.exif, sixteen_bit=stored.image.sixteen_bit)
-    return contract.replace(image=image, coordinates=stored.coordinates)
+
+    def own(rule: ImageRule | None, stored: ImageRule | None) -> ImageRule | None:
+        if rule is None or stored is None:
+            return rule
+        return rule.replace(alpha=stored.alpha, exif=stored.exif, sixteen_bit=stored.sixteen_bit)
+
+    image, video = own(contract.image, stored.image), own(contract.video, stored.video)
+    return contract.replace(image=image, video=video, coordinates=stored.coordinates)
 
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:

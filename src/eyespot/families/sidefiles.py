@@ -135,6 +135,15 @@ def image_processor(files: Files) -> dict[str, Any]:
     return dict(nested if isinstance(nested, Mapping) else files.get("preprocessor_config.json", {}))
 
 
+def video_processor(files: Files) -> dict[str, Any]:
+    """The video processor's settings; where there are none of its own, the image processor's, as published."""
+    nested = files.get("processor_config.json", {}).get("video_processor")
+    if isinstance(nested, Mapping):
+        return dict(nested)
+    own = files.get("video_preprocessor_config.json")
+    return dict(own) if own else image_processor(files)
+
+
 def with_image_processor(files: Files, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The files with another image processor, and no trace of the old one."""
     files = dict(files)

@@ -13,7 +13,7 @@ from einops import rearrange
 from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.contracts.media import Media
-from eyespot.contracts.shapes import Float
+from eyespot.contracts.shapes import Float, UInt8
 from eyespot.errors import EyespotError
 from eyespot.inputs.resize import resize_image
 from eyespot.runtime.limits import LIMITS, Limits
@@ -29,34 +29,44 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
-    side, merge = rule.patch_size, rule.merge_size
-    rows, columns = (n // (side * merge) * merge for n in pixels.shape[:2])
-    if not rows * columns:
-        raise EyespotError(
-            "media-size",
-            f"the resized picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, less than one patch of "
-            f"{side * merge}",
-            where=media.name,
-        )
-    whole = pixels[: rows * side, : columns * side]
-    raw = rearrange(
-        whole, "(gh mh ph) (gw mw pw) c -> (gh gw mh mw) c (ph pw)", mh=merge, mw=merge, ph=side, pw=side
-    )  # fmt: skip
-    table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
-    patches = np.empty((len(raw), 3, rule.temporal_patch_size, side * side), np.float32)
-    for channel in range(3):
-        patches[:, channel] = table[channel][raw[:, channel]][:, None]
+    patches, grid = cut(np.broadcast_to(pixels, (rule.temporal_patch_size, *pixels.shape)), rule, media.name)
     return EncodedMedia(
         kind=media.kind,
-        patches=patches.reshape(rows * columns, -1),
-        plan=MediaPlan(merge_size=merge, positions=rule.positions),
-        grid_thw=np.array([[1, rows, columns]], np.int64),
+        patches=patches,
+        grid_thw=np.array([grid], np.int64),
         slots=np.zeros(0, np.int64),
         original_size=media.size,
         input_size=(pixels.shape[1], pixels.shape[0]),
         sha256=media.sha256,
+        plan=MediaPlan(merge_size=rule.merge_size, positions=rule.positions),
         transform=transform,
     )
+
+
+def cut(
+    frames: UInt8[np.ndarray, "frames height width 3"], rule: ImageRule, name: str = ""
+) -> tuple[Float[np.ndarray, "P F"], tuple[int, int, int]]:
+    """Resized frames as normalised patches, and the grid (times, rows, columns); times divide the frames.
+
+    Raises:
+        EyespotError: ``media-size`` for frames smaller than one block of patches.
+    """
+    side, merge, span = rule.patch_size, rule.merge_size, rule.temporal_patch_size
+    height, width = frames.shape[1:3]
+    rows, columns = (n // (side * merge) * merge for n in (height, width))
+    if not rows * columns:
+        message = f"the resized picture has {width} x {height} pixels, less than one patch of {side * merge}"
+        raise EyespotError("media-size", message, where=name)
+    raw = rearrange(
+        frames[:, : rows * side, : columns * side],
+        "(gt f) (gh mh ph) (gw mw pw) c -> (gt gh gw mh mw) c f (ph pw)",
+        f=span, mh=merge, mw=merge, ph=side, pw=side,
+    )  # fmt: skip
+    table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
+    patches = np.empty(raw.shape, np.float32)
+    for channel in range(3):
+        patches[:, channel] = table[channel][raw[:, channel]]
+    return patches.reshape(len(raw), -1), (len(frames) // span, rows, columns)
 
 
 def unpatchify(
