@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eyespot.contracts.contract import ImageRule
 from eyespot.errors import EyespotError
-from eyespot.inputs.decode import image_media
+from eyespot.inputs.decode import decode_image, image_media
 from eyespot.inputs.patches import prepare_image, unpatchify
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "goldens" / "image_processors.json").read_text())
@@ -85,3 +85,21 @@ def test_a_picture_smaller_than_a_patch_is_refused() -> None:
         prepare_image(image_media(golden_picture(5, 5), "tiny.png"), SIGLIP.replace(size=(5, 5)))
     assert caught.value.code == "media-size"
     assert "tiny.png" in str(caught.value)
+
+
+def test_patches_of_a_block_stand_together_and_frames_repeat() -> None:
+    rule = ImageRule(
+        resize="dynamic", patch_size=2, merge_size=2, temporal_patch_size=2, min_pixels=1, max_pixels=10**6,
+        scale=1.0, normalize=False, positions="grid",
+    )  # fmt: skip
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
+    encoded = prepare_image(decode_image(pixels), rule)
+    assert encoded.grid_thw.tolist() == [[1, 4, 6]]
+    assert encoded.patches.shape == (24, 3 * 2 * 4)
+    assert (encoded.plan.merge_size, encoded.plan.positions) == (2, "grid")
+    frames = encoded.patches.reshape(24, 3, 2, 2, 2)
+    assert np.array_equal(frames[:, :, 0], frames[:, :, 1])
+    for row, (y, x) in {1: (0, 1), 2: (1, 0), 4: (0, 2), 13: (2, 1)}.items():
+        cut = pixels[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].transpose(2, 0, 1)
+        assert np.array_equal(frames[row, :, 0], cut), row
+    assert np.array_equal(unpatchify(encoded.patches, (4, 6), 2, 2), pixels.transpose(2, 0, 1))

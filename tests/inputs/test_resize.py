@@ -9,7 +9,7 @@ from PIL import Image
 from eyespot.contracts.contract import ImageRule
 from eyespot.errors import EyespotError
 from eyespot.inputs import resize
-from eyespot.inputs.resize import resize_image, shortest_edge_size
+from eyespot.inputs.resize import resize_image, shortest_edge_size, smart_resize
 from eyespot.runtime.limits import LIMITS
 
 SQUARE = ImageRule(size=(28, 28))
@@ -25,6 +25,39 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 )
 def test_the_longer_side_is_truncated(height: int, width: int, edge: int, expected: tuple[int, int]) -> None:
     assert shortest_edge_size(height, width, edge) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [
+        ((224, 224), (224, 224)), ((480, 640), (476, 644)), ((600, 800), (588, 812)), ((1080, 1920), (728, 1316)),
+        ((3000, 2000), (1204, 812)), ((30, 40), (56, 84)), ((14, 1000), (28, 476)), ((42, 42), (56, 56)),
+        ((70, 70), (56, 56)), ((1, 1), (56, 56)),
+    ],
+)  # fmt: skip
+def test_the_published_sizes_of_whole_blocks(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert smart_resize(*size, 28, 56 * 56, 28 * 28 * 1280) == expected
+
+
+def test_a_dynamic_resize_maps_points_by_both_scales() -> None:
+    rule = ImageRule(resize="dynamic", patch_size=14, merge_size=2, min_pixels=3136, max_pixels=10**6)
+    result, transform = resize_image(noise(60, 100), rule)
+    assert result.shape == (56, 112, 3)
+    assert transform.to_input(50, 30) == pytest.approx((56, 28))
+
+
+def test_a_line_is_refused_where_both_sides_are_kept() -> None:
+    rule = ImageRule(resize="dynamic", patch_size=14, merge_size=2, min_pixels=3136, max_pixels=10**6)
+    with pytest.raises(EyespotError, match="200-fold") as caught:
+        resize_image(noise(1, 201), rule)
+    assert caught.value.code == "media-size"
+    assert resize_image(noise(1, 200), rule)[0].shape[0] == 28
+
+
+def test_a_dynamic_rule_needs_its_bounds() -> None:
+    for bounds in ({}, {"min_pixels": 1}, {"min_pixels": 2, "max_pixels": 1}):
+        with pytest.raises(EyespotError, match="min_pixels"):
+            ImageRule(resize="dynamic", **bounds)
 
 
 def test_a_resize_is_pils_resize_of_the_whole() -> None:

@@ -104,3 +104,14 @@ def test_softcap_bounds_scores_so_far_keys_keep_some_weight():
 def test_queries_longer_than_keys_are_refused_under_causal():
     with pytest.raises(AssertionError, match="last of a segment's keys"):
         Segments((3,), (2,), (-1,))
+
+
+def test_tables_made_while_answering_serve_training_too():
+    segments = Segments.of((3, 5, 4, 9, 2), rule="full")
+    q = torch.randn(23, 2, 8)
+    with torch.inference_mode():
+        expected = attend(q, q, q, segments)
+    q = q.requires_grad_()
+    out = attend(q, q, q, segments)
+    out.sum().backward()
+    torch.testing.assert_close(out.detach(), expected.clone(), rtol=1e-4, atol=1e-5)

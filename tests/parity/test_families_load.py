@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 import eyespot
 from eyespot import families
+from tests.parity.grid_references import qwen2_5_vl, qwen2_vl
 from tests.parity.references import (
     contrastive,
     llava,
@@ -25,6 +26,7 @@ TEXTS = ("llama", "mistral", "qwen2", "qwen3")
 EXPORTS = {
     "llava": hf.LlavaForConditionalGeneration, "llava_next": hf.LlavaNextForConditionalGeneration,
     "clip": hf.CLIPModel, "siglip": hf.SiglipModel,
+    "qwen2_vl": hf.Qwen2VLForConditionalGeneration, "qwen2_5_vl": hf.Qwen2_5_VLForConditionalGeneration,
     **dict.fromkeys(TEXTS, hf.AutoModelForCausalLM),
 }  # fmt: skip
 
@@ -33,6 +35,7 @@ def text_model(kind: str, **changes):
     return hf.AutoModelForCausalLM.from_config(text_config(kind, **changes))
 
 
+WINDOW = dict(use_sliding_window=True, sliding_window=5, max_window_layers=1)
 SOURCES = {
     **{f"llava-{kind}": lambda kind=kind: llava(kind, "wide") for kind in TEXTS},
     "llava-siglip": lambda: llava("qwen2", "wide", "siglip"),
@@ -54,7 +57,12 @@ SOURCES = {
         "original_max_position_embeddings": 64,
     }),
     "mistral-no-window": lambda: text_model("mistral", sliding_window=None),
-    "qwen2-window": lambda: text_model("qwen2", use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "qwen2-window": lambda: text_model("qwen2", **WINDOW),
+    "qwen2_vl": lambda: qwen2_vl("wide"),
+    "qwen2_vl-tied": lambda: qwen2_vl("wide", tie_word_embeddings=True),
+    "qwen2_vl-window": lambda: qwen2_vl("wide", text=WINDOW),
+    "qwen2_5_vl": lambda: qwen2_5_vl("wide"),
+    "qwen2_5_vl-tied": lambda: qwen2_5_vl("wide", tie_word_embeddings=True, vision={"window_size": 112}),
     "qwen3-tied": lambda: text_model("qwen3", tie_word_embeddings=True, attention_bias=True),
 }  # fmt: skip
 
@@ -109,6 +117,10 @@ def test_a_config_written_anew_means_the_same_to_them(source, tmp_path):
                 continue
             if hasattr(theirs, key) and hasattr(ours, key):
                 assert getattr(ours, key) == getattr(theirs, key), (part, key)
+        for key in ("depth", "embed_dim", "mlp_ratio", "num_heads", "spatial_merge_size", "temporal_patch_size",
+                    "patch_size", "window_size", "fullatt_block_indexes", "out_hidden_size", "tokens_per_second",
+                    "intermediate_size"):  # fmt: skip
+            assert getattr(ours, key, None) == getattr(theirs, key, None), (part, key)
         rope = getattr(theirs, "rope_parameters", None)
         if rope:
             assert ours.rope_parameters == rope

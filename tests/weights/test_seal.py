@@ -138,3 +138,9 @@ def test_a_contract_that_was_edited_by_hand_is_refused(folder):
     with pytest.raises(EyespotError) as caught:
         seal.stored_contract(folder)
     assert caught.value.code == "contract-mismatch"
+
+
+def test_fields_that_came_later_leave_the_id_of_older_contracts_as_it_was():
+    rule = ImageRule()
+    assert Contract(image=rule).id == "63ebdb3f1ba08d4d96da2e405a8d05e07b73eb7748f3789a97d7901275588a1a"
+    assert Contract(image=rule.replace(merge_size=2)).id != Contract(image=rule).id

@@ -6,14 +6,18 @@ it answers is what it saw when it learnt. Changing any field changes `Contract.i
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from eyespot.contracts.config import Config
 from eyespot.errors import EyespotError
 
 VERSION = 1
-_LATER = ("tiling", "max_patches")  # fields of the image rule that came after the first sealed checkpoints
+
+
+def later(default: Any) -> Any:
+    """A field that came after checkpoints were sealed: at its default it leaves their `Contract.id` as it was."""
+    return field(default=default, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,8 @@ class ImageRule(Config):
         size: (height, width) of the model's input.
         resize: ``shortest_edge`` (aspect kept, then `crop`), ``exact`` (both sides, aspect lost), ``pad`` (canvas
             padded to a square with `pad_color`, then resized), ``none`` (the picture must already have `size`),
-            ``patches`` (as large as `max_patches` allow, in whole patches, aspect kept as nearly as these do).
+            ``patches`` (as large as `max_patches` allow, in whole patches, aspect kept as nearly as these do),
+            ``dynamic`` (any size: both sides to whole blocks, aspect nearly kept, `size` unused).
         shortest_edge: target of the ``shortest_edge`` resize; None means ``min(size)``.
         crop: cut or zero-pad the middle to `size` after the resize.
         resample: PIL's filter: ``bilinear``, ``bicubic``, ….
@@ -70,10 +75,15 @@ class ImageRule(Config):
         max_patches: of a picture under ``patches``; None otherwise.
         tiling: any-resolution tiles of `size`; None: one picture of `size`.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
+        min_pixels, max_pixels: area of the resized picture, under ``dynamic``.
+        merge_size: side of the block of patches that becomes one embedding.
+        temporal_patch_size: frames that one patch spans; a picture is repeated as often.
+        positions: whether embeddings count as tokens in a ``line`` or stand in a ``grid`` of (time, row, column).
+        tokens_per_second: places that a second of video takes in a grid; None: one for each time.
     """
 
     size: tuple[int, int] = (224, 224)
-    resize: Literal["shortest_edge", "exact", "pad", "none", "patches"] = "shortest_edge"
+    resize: Literal["shortest_edge", "exact", "pad", "none", "patches", "dynamic"] = "shortest_edge"
     shortest_edge: int | None = None
     crop: bool = True
     pad_color: tuple[int, int, int] = (0, 0, 0)
@@ -85,18 +95,29 @@ class ImageRule(Config):
     patch_size: int = 14
     tokens_per_image: int | None = None  # None: one for each patch, plus extra_tokens
     extra_tokens: int = 0
-    max_patches: int | None = None
-    tiling: Tiling | None = None
+    max_patches: int | None = later(None)
+    tiling: Tiling | None = later(None)
     alpha: Literal["white", "drop"] = "white"
     exif: Literal["apply", "ignore"] = "apply"
     sixteen_bit: Literal["divide_257", "clip"] = "divide_257"
+    min_pixels: int | None = later(None)
+    max_pixels: int | None = later(None)
+    merge_size: int = later(1)
+    temporal_patch_size: int = later(1)
+    positions: Literal["line", "grid"] = later("line")
+    tokens_per_second: float | None = later(None)
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
         flexible = self.resize == "patches"
         sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
+        sides += (self.merge_size, self.temporal_patch_size)
+        least, most = self.min_pixels, self.max_pixels
+        bounded = least is not None and most is not None
         for name, ok in (
-            ("size, shortest_edge and patch_size from 1 up", min(sides) >= 1),
+            ("size, shortest_edge, patch_size, merge_size and temporal_patch_size from 1 up", min(sides) >= 1),
+            ("min_pixels from 1 up to max_pixels", least is None or most is None or 1 <= least <= most),
+            ("min_pixels and max_pixels for dynamic", self.resize != "dynamic" or bounded),
             ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
             ("std above 0", min(self.std, default=0) > 0),
             (
@@ -122,6 +143,7 @@ class TextRule(Config):
         image_token: what the template or the user's part becomes before expansion, such as ``<image>``; repeated
             once for each embedding.
         image_token_id: its id.
+        video_token, video_token_id: the same for a video; None where the model takes none.
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
@@ -139,28 +161,31 @@ class TextRule(Config):
     max_length: int | None = None
     pad_to_max: bool = False
     clean: Literal["none", "clip", "siglip", "lower"] = "none"
+    video_token: str | None = later(None)
+    video_token_id: int | None = later(None)
 
 
 @dataclass(frozen=True)
 class Contract(Config):
-    """The whole preprocessing of a model; `id` is a sha256 of its content."""
+    """The whole preprocessing of a model; `id` is a sha256 of its content.
+
+    Attributes:
+        video: how the frames of a video are prepared; None where the model takes none.
+    """
 
     version: int = VERSION
     image: ImageRule | None = None
     text: TextRule = field(default_factory=TextRule)
     coordinates: Literal["unit", "thousand", "abs"] = "unit"
+    video: ImageRule | None = later(None)
 
     @property
     def id(self) -> str:
         """sha256 of the canonical JSON form; changes with any field.
 
-        A field that came later is left out while it is unset, so that what earlier versions sealed keeps its id.
+        A field that came later is left out at its default, so that what earlier versions sealed keeps its id.
         """
-        content = self.to_dict()
-        for name in _LATER if content["image"] else ():
-            if content["image"][name] is None:
-                del content["image"][name]
-        canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        canonical = json.dumps(_stated(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     def check_same(self, other: "Contract", where: str = "") -> None:
@@ -168,6 +193,18 @@ class Contract(Config):
         differences = list(_differences(self.to_dict(), other.to_dict(), ""))
         if differences:
             raise EyespotError("contract-mismatch", "; ".join(differences[:5]), where=where)
+
+
+def _stated(config: Config) -> dict[str, Any]:
+    """As `to_dict`, without the later fields that are at their default."""
+    stated = config.to_dict()
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if f.metadata.get("later") and value == f.default:
+            del stated[f.name]
+        elif isinstance(value, Config):
+            stated[f.name] = _stated(value)
+    return stated
 
 
 def _differences(a: Any, b: Any, path: str):

@@ -7,7 +7,13 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class MediaPlan:
-    """How the patches of one medium are laid out, beyond the grid: tiles, thumbnails, newlines, pooling."""
+    """How the patches of one medium are laid out, beyond the grid: tiles, thumbnails, newlines, pooling.
+
+    Attributes:
+        merge_size: side of the block of patches that becomes one embedding; blocks stand together in `patches`.
+        positions: ``line``: an embedding counts as any token; ``grid``: each row of `grid_thw` is a grid of places.
+        interval: places from one time of a grid to the next.
+    """
 
     tile_rows: int = 1
     tile_cols: int = 1
@@ -15,6 +21,9 @@ class MediaPlan:
     crop: tuple[int, int, int, int] | None = None  # covered by the picture, in patches: left, top, right, bottom
     newline: str = "none"  # none | row | once
     pooling: str = "none"
+    merge_size: int = 1
+    positions: str = "line"
+    interval: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +48,8 @@ class EncodedMedia:
 
     Attributes:
         kind: image, video or audio; names the encoder.
-        patches: float32 (P, F): raw patches, rows in row-major grid order, features in (channel, row, column) order.
+        patches: float32 (P, F): raw patches, rows in row-major grid order (of blocks, and inside each block, where
+            `plan.merge_size` joins them), features in (channel, frame, row, column) order.
         grid_thw: int64 (tiles, 3): frames, patch rows and patch columns of each tile or frame; rows sum to P.
         slots: int64 (N,): positions in `Encoded.input_ids` where its embeddings go, in order.
         plan: tiles, newline, pooling.

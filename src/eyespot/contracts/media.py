@@ -16,7 +16,7 @@ class MediaRef:
     Attributes:
         kind: image, video or audio.
         source: a path or URL (str), encoded bytes, a PIL image, a uint8 array, a decoded `Media`,
-            or None for "the next of the pictures given beside the messages".
+            or None for "the next of the pictures given beside the messages"; of a video: its frames, each of these.
         options: what the caller asked for this medium (fps, detail, …).
     """
 
@@ -31,7 +31,7 @@ class Media:
 
     Attributes:
         kind: image, video or audio.
-        data: image: uint8 (height, width, 3), EXIF applied, alpha laid on white.
+        data: image: uint8 (height, width, 3), EXIF applied, alpha laid on white; video: (frames, height, width, 3).
         size: (width, height) in pixels.
         timing: seconds of each frame for video; empty for images.
         sha256: of the decoded content, its shape and everything that changes its meaning; cache keys use it.

@@ -12,7 +12,7 @@ import torch
 from eyespot.contracts.batch import Batch, MediaBatch, Segments
 from eyespot.contracts.encoded import Encoded, EncodedMedia
 from eyespot.errors import EyespotError
-from eyespot.models.positions import positions
+from eyespot.models.positions import Grid, positions
 
 ENCODERS = {"image": "vision", "video": "vision", "audio": "audio"}  # which encoder takes a kind of medium
 
@@ -24,7 +24,7 @@ def pack(samples: Sequence[Encoded]) -> Batch:
     targets, weight = zip(*(shift(sample) for sample in samples), strict=True)
     return Batch(
         input_ids=torch.from_numpy(np.concatenate([sample.input_ids for sample in samples])),
-        position_ids=positions(lengths, parent),
+        position_ids=positions(lengths, parent, grids=_grids(samples)),
         segments=Segments.of(lengths, parent=parent),
         media=_merge_media(samples),
         targets=torch.from_numpy(np.concatenate(targets)),
@@ -137,6 +137,26 @@ def _shifted_parents(samples: Sequence[Encoded]) -> Iterator[int]:
     for sample in samples:
         yield from (p + before if p >= 0 else -1 for p in sample.parent)
         before += len(sample.lengths)
+
+
+def _grids(samples: Sequence[Encoded]) -> list[Grid]:
+    """Media whose embeddings stand in a grid, by their packed places."""
+    found = []
+    starts = accumulate((len(sample.input_ids) for sample in samples), initial=0)
+    for start, sample in zip(starts, samples, strict=False):
+        for medium in sample.media:
+            if medium.plan.positions == "grid" and len(medium.slots):
+                found += _grids_of(medium, start)
+    return found
+
+
+def _grids_of(medium: EncodedMedia, start: int) -> Iterator[Grid]:
+    merge, at = medium.plan.merge_size, 0
+    for times, rows, columns in medium.grid_thw.tolist():
+        size = (times, rows // merge, columns // merge)
+        grid = Grid(start + int(medium.slots[at]), size, medium.plan.interval)
+        yield grid
+        at += grid.tokens
 
 
 def _merge_media(samples: Sequence[Encoded]) -> dict[str, MediaBatch]:

@@ -50,6 +50,8 @@ def decode(
     The caller tells ``stop`` from ``length`` by how the iterator ended: after an end token it returns early.
     """
     cache = KVCache(module.config.decoder.num_layers, capacity=prompt.segments.tokens + max_new_tokens)
+    # A picture in a grid takes fewer places than tokens: places go on behind the largest that was taken.
+    ahead = int(prompt.position_ids.max()) + 1 - prompt.segments.tokens
     choose = sampling.chooser()
     last = module(prompt, cache).last[-1:]
     for _ in range(max_new_tokens):
@@ -57,14 +59,14 @@ def decode(
         if token in stops:
             return
         yield token
-        last = module(next_step(token, cache.length, prompt.input_ids.device), cache).last
+        last = module(next_step(token, cache.length, prompt.input_ids.device, ahead), cache).last
 
 
-def next_step(token: int, cached: int, device: torch.device) -> Batch:
-    """One token behind `cached` others."""
+def next_step(token: int, cached: int, device: torch.device, ahead: int = 0) -> Batch:
+    """One token behind `cached` others, its place `ahead` of their number."""
     return Batch(
         torch.tensor([token], device=device),
-        positions((1,), (-1,), offset=cached).to(device),
+        positions((1,), (-1,), offset=cached + ahead).to(device),
         Segments((1,), (cached + 1,), (-1,)),
     )
 

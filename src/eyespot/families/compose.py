@@ -15,6 +15,7 @@ from eyespot.inputs.processor import Processor
 from eyespot.inputs.templates import with_images
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.connectors import ConnectorConfig
+from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.weights.files import load_into
 
@@ -42,6 +43,9 @@ def compose(
         EyespotError: ``compose-mismatch`` where the parts cannot be joined.
     """
     tower, text = open_part("vision_encoder", vision), open_part("decoder", decoder)
+    if not isinstance(tower.config, VitConfig):
+        message = "the encoder takes pictures of any size, which a LLaVA cannot express"
+        raise EyespotError("compose-mismatch", message, where=str(tower.folder))
     tokenizer = Tokenizer.load(text.folder)
     check_rows(tokenizer, VlmConfig(text.config), str(text.folder))
     used = min(tokenizer.vocab_size, text.config.vocab_size)

@@ -50,6 +50,7 @@ class DecoderForm:
         mlp_bias: whether the key ``mlp_bias`` exists.
         qk_norm: RMS norm of each head's q and k.
         window: no sliding window, one for all layers, or one for the layers that the config lists.
+        sections: of the rotary frequencies among position axes where the config names none; empty: one axis.
     """
 
     model_type: str
@@ -59,6 +60,7 @@ class DecoderForm:
     mlp_bias: bool = False
     qk_norm: bool = False
     window: Literal["none", "all", "layers"] = "none"
+    sections: tuple[int, ...] = ()
 
     def read(self, raw: Json) -> DecoderConfig:
         """Their config as ours.
@@ -75,7 +77,7 @@ class DecoderForm:
         own |= {
             "num_kv_heads": heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"],
             "head_dim": raw.get("head_dim"),
-            "rope": read_rope(raw),
+            "rope": read_rope(raw, self.sections),
             "qkv_bias": self.qkv_bias == "always" or (self.qkv_bias == "key" and bool(raw.get("attention_bias"))),
             "o_bias": self.qkv_bias == "key" and bool(raw.get("attention_bias")),
             "mlp_bias": self.mlp_bias and bool(raw.get("mlp_bias")),
@@ -151,12 +153,22 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
     )
 
 
-def read_rope(raw: Json) -> RopeConfig:
-    """Rotary settings in the spelling of v5 (`rope_parameters`) or v4 (`rope_theta`, `rope_scaling`)."""
+def read_rope(raw: Json, sections: tuple[int, ...] = ()) -> RopeConfig:
+    """Rotary settings in the spelling of v5 (`rope_parameters`) or v4 (`rope_theta`, `rope_scaling`).
+
+    Args:
+        raw: the decoder's config.
+        sections: of the frequencies among position axes, unless the config names its own; empty for one axis.
+    """
     own = dict(section(raw, "rope_scaling") or section(raw, "rope_parameters"))
     kind = own.pop("rope_type", own.pop("type", "default"))
     own.pop("type", None)
-    fields = {"theta": own.pop("rope_theta", raw.get("rope_theta", 10000.0)), "type": kind}
+    if sections:  # "mrope" is an older word for the default frequencies, shared among axes
+        kind = "default" if kind == "mrope" else kind
+        sections = tuple(own.pop("mrope_section", None) or sections)
+        if own.pop("mrope_interleaved", False):
+            raise unsupported("rope_parameters.mrope_interleaved", True, "false")
+    fields: dict[str, Any] = {"theta": own.pop("rope_theta", raw.get("rope_theta", 10000.0)), "type": kind}
     if kind not in ("default", "linear", "llama3"):
         raise unsupported("rope_parameters.rope_type", kind, "default, linear, llama3")
     if own.pop("partial_rotary_factor", 1.0) != 1.0:
@@ -164,7 +176,8 @@ def read_rope(raw: Json) -> RopeConfig:
     if kind == "llama3":
         own.setdefault("original_max_position_embeddings", raw["max_position_embeddings"])
     used = {"default": (), "linear": ("factor",), "llama3": tuple(_LLAMA3)}[kind]
-    return RopeConfig.from_dict(fields | {key: own[key] for key in used if key in own}, "config.json: rope_parameters")
+    fields |= {key: own[key] for key in used if key in own} | {"sections": sections}
+    return RopeConfig.from_dict(fields, "config.json: rope_parameters")
 
 
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
@@ -173,6 +186,7 @@ _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_positi
 def write_rope(rope: RopeConfig) -> dict[str, Any]:
     """Both spellings, so that a reader of either finds the values; they agree."""
     scaling = {key: getattr(rope, key) for key in {"linear": ("factor",), "llama3": _LLAMA3}.get(rope.type, ())}
+    scaling |= {"mrope_section": list(rope.sections)} if rope.sections else {}
     raw: dict[str, Any] = {"rope_parameters": {"rope_type": rope.type, "rope_theta": rope.theta, **scaling}}
     raw["rope_theta"] = rope.theta
     if scaling:

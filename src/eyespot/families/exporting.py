@@ -69,7 +69,7 @@ class Export:
     def _says(self, raw: Mapping[str, Any]) -> bool:
         """Whether a config.json means this model."""
         parts = {"vision_encoder": self.config.vision} if self.family.absent else {}
-        token, theirs = self.fresh.get("image_token_index"), raw.get("image_token_index", raw.get("image_token_id"))
+        token, theirs = (r.get("image_token_index", r.get("image_token_id")) for r in (self.fresh, raw))
         canvases = self.fresh.get("image_grid_pinpoints")
         if canvases is not None and raw.get("image_grid_pinpoints") != canvases:
             return False
@@ -132,7 +132,7 @@ class Export:
         text, tokenizer = self.loaded.contract.text, self.loaded.tokenizer
         bos = tokenizer.id_of(tokenizer.bos_token) if tokenizer else None
         pad = tokenizer.id_of(tokenizer.pad_token) if tokenizer else None
-        return Context(bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image)
+        return Context(bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer)
 
     @cached_property
     def _borrowed(self) -> set[str]:

@@ -43,6 +43,12 @@ class Context:
     stops: tuple[int, ...] = ()
     image_token_id: int | None = None
     image: ImageRule | None = None
+    tokenizer: Tokenizer | None = None
+
+    def id_of(self, token: str, published: int) -> int:
+        """The id of a token that a config names, as published where there is no tokenizer that knows it."""
+        own = self.tokenizer.id_of(token) if self.tokenizer is not None else None
+        return published if own is None else own
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from eyespot.families.decoders import decoder_rules
 from eyespot.families.family import Context, Family, Files, Json, Layout, section, unsupported
 from eyespot.families.siglip import tiny as tiny_siglip
 from eyespot.families.towers import CLIP_VISION, FORMS, form_of, vision_rules
+from eyespot.families.vocabulary import check_image_token
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.connectors import ConnectorConfig
+from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.weights.keymap import KeyMap, Rule
 
@@ -111,7 +113,7 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
         raise unsupported("image_token", token, "text")
     token_id = raw.get("image_token_index", raw.get("image_token_id", 32000))
     if tokenizer is not None and not llava_original.is_original(raw):
-        _check_image_token(token, token_id, tokenizer, config)
+        check_image_token(token, token_id, tokenizer, config)
     text = sidefiles.text_rule(files, tokenizer, order, image_token=token, image_token_id=token_id)
     contract = Contract(image=image, text=text)
     return llava_original.contract_from(contract, raw, tokenizer) if llava_original.is_original(raw) else contract
@@ -129,17 +131,10 @@ def contract_to_hf(contract: Contract, config: VlmConfig, kind: str | None = Non
     return files | sidefiles.template_files(contract.text.template)
 
 
-def _check_image_token(token: str, token_id: int, tokenizer: Tokenizer, config: VlmConfig) -> None:
-    own = tokenizer.id_of(token)
-    if own != token_id or token_id >= config.decoder.vocab_size:
-        size = config.decoder.vocab_size
-        message = f"config.json says image_token_index {token_id} of {size}; the tokenizer has {token!r} as {own}"
-        raise EyespotError("tokenizer-token", message)
-
-
 def _parts_of(config: VlmConfig) -> tuple[Any, ConnectorConfig]:
-    if config.vision is None or config.connector is None:
-        raise EyespotError("layout-unsupported", "LLaVA needs a vision encoder and a connector; this is a text model")
+    if not isinstance(config.vision, VitConfig) or config.connector is None:
+        message = "LLaVA needs a vision encoder for pictures of one size, and a connector; this model has none"
+        raise EyespotError("layout-unsupported", message)
     return config.vision, config.connector
 
 
@@ -184,6 +179,6 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda config: isinstance(config, VlmConfig) and config.vision is not None and not config.newline,
+    holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, VitConfig) and not config.newline,
     absent=llava_original.absent,
 )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyespot.contracts.contract import Contract
+from eyespot.contracts.contract import Contract, ImageRule
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
 from eyespot.families import sidefiles
@@ -43,6 +43,8 @@ TABLE = {
     "qwen2": "eyespot.families.qwen2",
     "qwen3": "eyespot.families.qwen3",
     "mistral": "eyespot.families.mistral",
+    "qwen2_vl": "eyespot.families.qwen2_vl",
+    "qwen2_5_vl": "eyespot.families.qwen2_5_vl",
     "eyespot": "eyespot.families.eyespot_native",
 }
 PARTS = {"vision_encoder": ("vision_encoder.",), "connector": ("connector.",), "decoder": ("decoder.", "lm_head.")}
@@ -184,7 +186,7 @@ def open_part(name: str, path_or_id: str | PathLike[str]) -> Part:
     tensors = {key: t for key, t in tensors.items() if key.startswith(PARTS[name])}
     if config is None or not tensors:
         raise EyespotError("compose-mismatch", f"this {opened.family.name} checkpoint has no {name}", where=where)
-    if name == "vision_encoder":  # a tower inside a larger model has no place for the contrastive projection
+    if isinstance(config, VitConfig):  # a tower inside a larger model has no place for the contrastive projection
         config = config.replace(projection_size=None)
         tensors = {key: t for key, t in tensors.items() if not key.startswith("vision_encoder.projection.")}
     return Part(config, tensors, opened.files, opened.folder)
@@ -272,12 +274,17 @@ def _contract(opened: Checkpoint, tokenizer: Tokenizer | None) -> Contract:
 
 def own_fields(contract: Contract, stored: Contract) -> Contract:
     """`contract` with the fields that no published file expresses taken from `stored`."""
-    image = contract.image
-    if image is not None and stored.image is not None:
-        image = image.replace(alpha=stored.image.alpha, exif=stored.image.exif, sixteen_bit=stored.image.sixteen_bit)
-        if image.tiling is not None and stored.image.tiling is not None:  # files hold the canvases, not their spelling
-            image = image.replace(tiling=image.tiling.ordered(stored.image.tiling.order))
-    return contract.replace(image=image, coordinates=stored.coordinates)
+
+    def own(rule: ImageRule | None, stored: ImageRule | None) -> ImageRule | None:
+        if rule is None or stored is None:
+            return rule
+        rule = rule.replace(alpha=stored.alpha, exif=stored.exif, sixteen_bit=stored.sixteen_bit)
+        if rule.tiling is None or stored.tiling is None:
+            return rule
+        return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling
+
+    image, video = own(contract.image, stored.image), own(contract.video, stored.video)
+    return contract.replace(image=image, video=video, coordinates=stored.coordinates)
 
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:

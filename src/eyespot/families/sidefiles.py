@@ -17,11 +17,14 @@ from eyespot.weights.files import read_json
 
 JSON_FILES = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
-    "chat_template.json", "tokenizer_config.json", "eyespot.json",
+    "video_preprocessor_config.json", "chat_template.json", "tokenizer_config.json", "eyespot.json",
 )  # fmt: skip
 # Files that are written from the contract and the config; the tokenizer writes its own.
-OWN = ("preprocessor_config.json", "processor_config.json", "chat_template.json", "chat_template.jinja")
-_RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
+OWN = (
+    "preprocessor_config.json", "processor_config.json", "video_preprocessor_config.json", "chat_template.json",
+    "chat_template.jinja",
+)  # fmt: skip
+RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 _CLIP = {
@@ -133,11 +136,11 @@ def image_rule(
         own = {"resize": "patches", "max_patches": _patches(raw, patch_size)}
         raw |= {"do_center_crop": False, "size": _sides(image_size)}
     resize, size, shortest_edge = _resize(raw)
-    if raw["resample"] not in range(len(_RESAMPLE)):
-        raise unsupported("resample", raw["resample"], f"a number below {len(_RESAMPLE)}")
+    if raw["resample"] not in range(len(RESAMPLE)):
+        raise unsupported("resample", raw["resample"], f"a number below {len(RESAMPLE)}")
     rule = ImageRule.from_dict({
         "size": size, "resize": resize, "shortest_edge": shortest_edge, "crop": bool(raw["do_center_crop"]),
-        "resample": _RESAMPLE[raw["resample"]], "scale": raw["rescale_factor"] if raw["do_rescale"] else 1.0,
+        "resample": RESAMPLE[raw["resample"]], "scale": raw["rescale_factor"] if raw["do_rescale"] else 1.0,
         "normalize": bool(raw["do_normalize"]), "mean": raw["image_mean"], "std": raw["image_std"],
         "patch_size": patch_size, "extra_tokens": extra_tokens, **own,
     }, "image processor")  # fmt: skip
@@ -148,6 +151,15 @@ def image_processor(files: Files) -> dict[str, Any]:
     """The image processor's settings, wherever the checkpoint keeps them."""
     nested = files.get("processor_config.json", {}).get("image_processor")
     return dict(nested if isinstance(nested, Mapping) else files.get("preprocessor_config.json", {}))
+
+
+def video_processor(files: Files) -> dict[str, Any]:
+    """The video processor's settings; where there are none of its own, the image processor's, as published."""
+    nested = files.get("processor_config.json", {}).get("video_processor")
+    if isinstance(nested, Mapping):
+        return dict(nested)
+    own = files.get("video_preprocessor_config.json")
+    return dict(own) if own else image_processor(files)
 
 
 def with_image_processor(files: Files, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,7 +190,7 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     raw: dict[str, Any] = {
         "image_processor_type": name, "do_convert_rgb": True, "do_resize": rule.resize != "none",
         "size": {"shortest_edge": edge} if rule.resize in ("shortest_edge", "pad") else _sides(rule.size),
-        "resample": _RESAMPLE.index(rule.resample), "do_rescale": rule.scale != 1.0, "rescale_factor": rule.scale,
+        "resample": RESAMPLE.index(rule.resample), "do_rescale": rule.scale != 1.0, "rescale_factor": rule.scale,
         "do_normalize": rule.normalize, "image_mean": list(rule.mean), "image_std": list(rule.std),
     }  # fmt: skip
     if kind != "SiglipImageProcessor":

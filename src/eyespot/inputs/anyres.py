@@ -75,7 +75,8 @@ def embeddings_of(medium: EncodedMedia, extra: int = 0) -> int:
     Raises:
         EyespotError: ``not-supported`` where each tile of a map has tokens beside its grid.
     """
-    plan, tiles = medium.plan, medium.grid_thw.prod(axis=1) + extra
+    plan = medium.plan
+    tiles = medium.grid_thw.prod(axis=1) // plan.merge_size**2 + extra
     if plan.crop is None:
         return int(tiles.sum())
     if extra:

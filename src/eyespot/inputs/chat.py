@@ -121,7 +121,9 @@ class _Rendering:
         self.messages, self.rule, self.limits = messages, rule, limits
         self.add_generation_prompt = add_generation_prompt
         self.template = TEMPLATES.get(rule.template or "", rule.template or "")
-        names = ("bos_token", "eos_token", "pad_token", "image_token")
+        names = ("bos_token", "eos_token", "pad_token", "image_token", "video_token")
+        self.places = {rule.image_token: "image", rule.video_token: "video"}
+        self.places.pop(None, None)
         self.named = {name: getattr(rule, name) for name in names if getattr(rule, name)}
         self.shape = probe(self.template, rule.image_token, tuple(self.named.items()), limits)
         if not (self.shape.strings or self.shape.parts):
@@ -146,7 +148,8 @@ class _Rendering:
         message = self.messages[index]
         control = self.in_answers if message.role == "assistant" else self.elsewhere
         pieces = [self._piece(part, control, index, marked) for part in message.parts]
-        written: dict[str, Any] = {"role": message.role, "content": self._content(pieces)}
+        kinds = [part.kind for part in message.media]
+        written: dict[str, Any] = {"role": message.role, "content": self._content(pieces, kinds)}
         extra = {"tool_calls": list(message.tool_calls), "name": message.name, "tool_call_id": message.tool_call_id}
         given = {name: value for name, value in extra.items() if value}
         return {**written, **break_up(given, control, self.marks.broken)}
@@ -164,14 +167,18 @@ class _Rendering:
         start = text.index(core)
         return text[:start] + begin + core + end + text[start + len(core) :]
 
-    def _content(self, pieces: list[str | None]) -> Any:
-        """The pieces in the form that the template takes: a string where it does, unless it writes pictures itself."""
+    def _content(self, pieces: list[str | None], kinds: list[str]) -> Any:
+        """The pieces in the form that the template takes: a string where it does, unless it writes pictures itself.
+
+        A template that writes no videos is found out when placeholders are counted.
+        """
         pictures = None in pieces
         simple = len(pieces) <= 1 and not pictures
         if self.shape.strings and (simple or not self.shape.parts or (pictures and not self.shape.images)):
             return as_string(pieces, self.rule.image_token or "")
         image = {"type": "image"} if self.shape.images else {"type": "text", "text": self.rule.image_token or ""}
-        return [image if piece is None else {"type": "text", "text": piece} for piece in pieces]
+        media = iter([image if kind == "image" else {"type": kind} for kind in kinds])
+        return [next(media) if piece is None else {"type": "text", "text": piece} for piece in pieces]
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
@@ -183,21 +190,27 @@ class _Rendering:
         count, prompt = len(self.messages), self.add_generation_prompt
         marked, plain = self._rendered(self._variables(count, m, prompt) for m in (True, False))
         seen = marked if marked.text == plain.text else plain
-        media = tuple(token.start for token in seen.tokens if token.text == self.rule.image_token)
-        self._check_media(len(media))
+        placed = [token for token in seen.tokens if token.text in self.places]
+        media = tuple(token.start for token in placed)
+        self._check_media([self.places[token.text] for token in placed])
         answers = self._answers(seen) if supervise else {}
         rendered = Rendered(seen.text, self._spans(seen, answers), media, seen.literals)
         return self._closed(rendered, seen) if close_answers and self.rule.eos_token else rendered
 
-    def _check_media(self, placeholders: int) -> None:
-        media = sum(len(m.media) for m in self.messages)
-        if media and self.rule.image_token is None:
-            raise EyespotError("not-supported", f"this model takes no pictures, {media} given")
-        if placeholders != media:
-            raise EyespotError(
-                "media-count",
-                f"{placeholders} placeholders ({self.rule.image_token}) in the rendered text, {media} pictures given",
-            )
+    def _check_media(self, placed: list[str]) -> None:
+        """Placeholders stand for the media in their order, each for its own kind."""
+        given = [part.kind for m in self.messages for part in m.media]
+        for kind, name in (("image", "pictures"), ("video", "videos")):
+            if kind in given and kind not in self.places.values():
+                raise EyespotError("not-supported", f"this model takes no {name}, {given.count(kind)} given")
+        for kind, name in (("image", "pictures"), ("video", "videos")):
+            if placed.count(kind) != given.count(kind):
+                token = next((token for token, of in self.places.items() if of == kind), None)
+                message = f"{placed.count(kind)} placeholders ({token}) in the rendered text"
+                raise EyespotError("media-count", f"{message}, {given.count(kind)} {name} given")
+        if placed != given:
+            message = f"placeholders in the rendered text for {', '.join(placed)}; given: {', '.join(given)}"
+            raise EyespotError("template-failed", message)
 
     def _answers(self, seen: Marked) -> dict[int, list[tuple[int, int]]]:
         """For each assistant message the characters that are learnt: the answer through its end token."""
@@ -241,7 +254,7 @@ class _Rendering:
     def _ends(self, token: str) -> bool:
         """Whether a control token can end an answer."""
         rule = self.rule
-        return token != rule.image_token and (token != rule.bos_token or token == rule.eos_token)
+        return token not in self.places and (token != rule.bos_token or token == rule.eos_token)
 
     def _through_end(self, seen: Marked, stop: int) -> int:
         """`stop`, or where the end token stops that follows after nothing but space."""

@@ -19,6 +19,7 @@ from eyespot.errors import EyespotError, nearest
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 TEXT_TYPES = ("text", "input_text", "output_text")
 IMAGE_TYPES = ("image", "image_url", "input_image")
+VIDEO_TYPES = ("video",)
 # Where the different spellings keep the picture, in the order they are looked for.
 IMAGE_KEYS = ("image", "image_url", "url", "path", "base64", "data", "bytes", "source")
 
@@ -149,7 +150,12 @@ def _read_part(part: Any, where: str) -> Part:
         options = {}
         source = _image_source(part, options, where)
         return MediaRef("image", source, options)
-    raise _malformed(f"unknown part type {kind!r}{nearest(str(kind), (*TEXT_TYPES, *IMAGE_TYPES))}", where)
+    if kind in VIDEO_TYPES:
+        if part.get("video") is None:
+            raise _malformed("a video part needs a list of frames under 'video'", where)
+        return MediaRef("video", part["video"], {"fps": part.get("fps")})
+    known = (*TEXT_TYPES, *IMAGE_TYPES, *VIDEO_TYPES)
+    raise _malformed(f"unknown part type {kind!r}{nearest(str(kind), known)}", where)
 
 
 def _image_source(part: Mapping, options: dict, where: str) -> Any:

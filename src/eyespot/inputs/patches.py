@@ -13,7 +13,7 @@ from einops import rearrange
 from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.contracts.media import Media
-from eyespot.contracts.shapes import Float
+from eyespot.contracts.shapes import Float, UInt8
 from eyespot.errors import EyespotError
 from eyespot.inputs.anyres import fitted_size, plan_tiles
 from eyespot.inputs.resize import place_image, resize_image
@@ -23,37 +23,23 @@ from eyespot.runtime.limits import LIMITS, Limits
 def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> EncodedMedia:
     """`media` resized, cut into patches and normalised by `rule`; its slots are still empty.
 
-    Pixels beyond the last whole patch are dropped, as a strided convolution drops them (SigLIP's 384 with patches
-    of 14 gives 27 × 27). Of a tiled picture each tile has its own grid, and `input_size` and `transform` are those of
-    the first tile, which shows the whole picture.
+    Pixels beyond the last whole block of patches are dropped, as a strided convolution drops them (SigLIP's 384 with
+    patches of 14 gives 27 × 27). The patches of a block stand together. Of a tiled picture each tile has its own grid,
+    and `input_size` and `transform` are those of the first tile, which shows the whole picture.
 
     Raises:
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
-    pictures, plan = [pixels], MediaPlan()
+    pictures, plan = [pixels], MediaPlan(merge_size=rule.merge_size, positions=rule.positions)
     if rule.tiling is not None:
         tiles, plan = _tiles(media, rule, limits)
         pictures += tiles
-    side = rule.patch_size
-    rows, columns = pixels.shape[0] // side, pixels.shape[1] // side
-    if not rows * columns:
-        raise EyespotError(
-            "media-size",
-            f"the resized picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, less than one patch of {side}",
-            where=media.name,
-        )
-    table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
-    patches = np.empty((len(pictures), rows * columns, 3, side * side), np.float32)
-    for picture, place in zip(pictures, patches, strict=True):
-        whole = picture[: rows * side, : columns * side]
-        raw = rearrange(whole, "(gh ph) (gw pw) c -> (gh gw) c (ph pw)", ph=side, pw=side)
-        for channel in range(3):
-            place[:, channel] = table[channel][raw[:, channel]]
+    pieces = [cut(np.broadcast_to(p, (rule.temporal_patch_size, *p.shape)), rule, media.name) for p in pictures]
     return EncodedMedia(
         kind=media.kind,
-        patches=patches.reshape(len(pictures) * rows * columns, -1),
-        grid_thw=np.array([[1, rows, columns]] * len(pictures), np.int64),
+        patches=np.concatenate([patches for patches, _ in pieces]) if len(pieces) > 1 else pieces[0][0],
+        grid_thw=np.array([grid for _, grid in pieces], np.int64),
         slots=np.zeros(0, np.int64),
         original_size=media.size,
         input_size=(pixels.shape[1], pixels.shape[0]),
@@ -73,18 +59,50 @@ def _tiles(media: Media, rule: ImageRule, limits: Limits) -> tuple[list[np.ndarr
     return list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width)), plan
 
 
-def unpatchify(patches: Float[np.ndarray, "P F"], grid: tuple[int, ...], patch_size: int) -> Float[np.ndarray, "3 h w"]:
+def cut(
+    frames: UInt8[np.ndarray, "frames height width 3"], rule: ImageRule, name: str = ""
+) -> tuple[Float[np.ndarray, "P F"], tuple[int, int, int]]:
+    """Resized frames as normalised patches, and the grid (times, rows, columns); times divide the frames.
+
+    Raises:
+        EyespotError: ``media-size`` for frames smaller than one block of patches.
+    """
+    side, merge, span = rule.patch_size, rule.merge_size, rule.temporal_patch_size
+    height, width = frames.shape[1:3]
+    rows, columns = (n // (side * merge) * merge for n in (height, width))
+    if not rows * columns:
+        message = f"the resized picture has {width} x {height} pixels, less than one patch of {side * merge}"
+        raise EyespotError("media-size", message, where=name)
+    raw = rearrange(
+        frames[:, : rows * side, : columns * side],
+        "(gt f) (gh mh ph) (gw mw pw) c -> (gt gh gw mh mw) c f (ph pw)",
+        f=span, mh=merge, mw=merge, ph=side, pw=side,
+    )  # fmt: skip
+    table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)
+    patches = np.empty(raw.shape, np.float32)
+    for channel in range(3):
+        patches[:, channel] = table[channel][raw[:, channel]]
+    return patches.reshape(len(raw), -1), (len(frames) // span, rows, columns)
+
+
+def unpatchify(
+    patches: Float[np.ndarray, "P F"], grid: tuple[int, ...], patch_size: int, merge_size: int = 1
+) -> Float[np.ndarray, "3 h w"]:
     """The picture (3, height, width) that patches of one tile came from, normalised as they are.
 
     Args:
-        patches: rows in row-major grid order, features in (channel, row, column) order.
+        patches: rows in row-major order of blocks and of patches inside them, features in (channel, frame, row,
+            column) order; of several frames the first is given.
         grid: (rows, columns), or (1, rows, columns) as in `grid_thw`.
         patch_size: side of a patch.
+        merge_size: side of a block in patches.
     """
-    rows, columns = (int(n) for n in grid[-2:])
+    rows, columns = (int(n) // merge_size for n in grid[-2:])
     return rearrange(
-        patches, "(gh gw) (c ph pw) -> c (gh ph) (gw pw)", gh=rows, gw=columns, ph=patch_size, pw=patch_size
-    )
+        patches.reshape(len(patches), 3, -1, patch_size, patch_size)[:, :, 0],
+        "(gh gw mh mw) c ph pw -> c (gh mh ph) (gw mw pw)",
+        gh=rows, gw=columns, mh=merge_size, mw=merge_size,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=32)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from eyespot.contracts.contract import Contract, TextRule
+from eyespot.contracts.contract import Contract, ImageRule, TextRule
 from eyespot.contracts.encoded import Encoded, EncodedMedia
 from eyespot.contracts.media import MediaRef
-from eyespot.contracts.message import Example, Message, Turns
+from eyespot.contracts.message import Example, Message, Text, Turns
 from eyespot.contracts.shapes import Int, Tensor
 from eyespot.errors import EyespotError
 from eyespot.inputs.anyres import embeddings_of
@@ -27,6 +27,7 @@ from eyespot.inputs.places import write_places
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.inputs.tokens import Conversation, tokenise
 from eyespot.inputs.turns import pairs, prefix_length
+from eyespot.inputs.video import decode_video, prepare_video
 from eyespot.runtime.limits import LIMITS, Limits
 
 # Short conversations are kept as tokens: the same questions come again and again in training.
@@ -160,26 +161,35 @@ class Processor:
     ) -> list[EncodedMedia]:
         """Every picture of the conversation, decoded and cut into patches; slots are filled later."""
         parts = [part for messages in conversations for m in messages for part in m.media]
-        rule = self.contract.image
-        if parts and (rule is None or self.contract.text.image_token is None):
+        text = self.contract.text
+        rules = {"image": self.contract.image if text.image_token is not None else None}
+        rules["video"] = self.contract.video if text.video_token is not None else None
+        if parts and not any(rules.values()):
             raise EyespotError("not-supported", f"this model takes no pictures in a conversation, {len(parts)} given")
         if len(parts) > limits.max_images:
             raise EyespotError("media-too-large", f"{len(parts)} pictures, at most {limits.max_images} are taken")
         media, pixels = [], 0
+        asked = {"root": root, "allow_private": allow_private, "limits": limits}
         for i, part in enumerate(parts):
             try:
-                if part.kind != "image":
+                if rules.get(part.kind) is None:
                     raise EyespotError("not-supported", f"this model takes pictures, not {part.kind}")
                 given = part.source if isinstance(part, MediaRef) else part
                 if given is None:
                     raise EyespotError("media-count", f"{len(parts)} image parts, no picture for part {i}")
-                decoded = decode_image(given, root=root, allow_private=allow_private, limits=limits, rule=rule)
-                pixels += decoded.size[0] * decoded.size[1]
+                rule: ImageRule = rules[part.kind]  # type: ignore[assignment]
+                if part.kind == "video":
+                    fps = part.options.get("fps") if isinstance(part, MediaRef) else None
+                    decoded = decode_video(given, fps, rule=rule, **asked)
+                else:
+                    decoded = decode_image(given, rule=rule, **asked)
+                pixels += decoded.data.size // 3
                 if pixels > limits.max_total_pixels:
                     raise EyespotError("media-too-large", f"more than {limits.max_total_pixels:,} pixels in all")
-                media.append(prepare_image(decoded, rule, limits=limits))
+                prepare = prepare_video if part.kind == "video" else prepare_image
+                media.append(prepare(decoded, rule, limits=limits))
             except EyespotError as error:
-                raise error.at(f"image {i}") from None
+                raise error.at(f"{part.kind} {i}") from None
         return media
 
     def _counts(self, media: Sequence[EncodedMedia]) -> list[int]:
@@ -286,6 +296,7 @@ def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any]) 
     if any(m.tool_calls for m in messages) or "strftime_now" in (rule.template or ""):
         return None
     written = tuple(
-        (m.role, tuple(getattr(p, "text", None) for p in m.parts), m.name, m.tool_call_id, m.weight) for m in messages
+        (m.role, tuple(p.text if isinstance(p, Text) else (p.kind,) for p in m.parts), m.name, m.tool_call_id, m.weight)
+        for m in messages
     )
     return written, rule.template, asked["add_generation_prompt"], asked["close_answers"]

@@ -24,6 +24,7 @@ FILTERS = {
 WHOLE_PIXELS = 1 << 26  # a larger canvas, before or after the resize, is worked in strips; no limit, as it changes bits
 _FINENESS = 1e-5  # of the scale that fits a picture into a number of patches
 STRIP_PIXELS = 1 << 22  # of one strip's input or output, whichever is longer
+MAX_RATIO = 200  # of the sides of a picture that is resized to whole blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,9 @@ def resize_image(
     """`pixels` as the model's input, and how points of the original map to it.
 
     Raises:
-        EyespotError: ``media-size`` where the rule forbids a resize and the size differs; ``media-too-large`` where
-            the picture is so long and thin that the resized one would pass ``limits.max_side``.
+        EyespotError: ``media-size`` where the rule forbids a resize and the size differs, or the sides are too unlike
+            for ``dynamic``; ``media-too-large`` where the picture is so long and thin that the resized one would pass
+            ``limits.max_side``.
     """
     height, width = pixels.shape[:2]
     y, x = _plan(height, width, rule, name)
@@ -130,10 +132,12 @@ def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _
                 where=name,
             )
         return _Axis(height, 0, 0, height, 0, height), _Axis(width, 0, 0, width, 0, width)
-    if rule.resize in ("exact", "patches"):
+    if rule.resize in ("exact", "patches", "dynamic"):
         new_height, new_width = rule.size
         if rule.max_patches is not None:
             new_height, new_width = whole_patches_size(height, width, rule.patch_size, rule.max_patches)
+        elif rule.resize == "dynamic":
+            new_height, new_width = _dynamic_size(height, width, rule, name)
         return _Axis(height, 0, 0, new_height, 0, new_height), _Axis(width, 0, 0, new_width, 0, new_width)
     pads = _square_pads(height, width) if rule.resize == "pad" else ((0, 0), (0, 0))
     canvas = height + sum(pads[0]), width + sum(pads[1])
@@ -143,6 +147,34 @@ def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _
         start, size = ((length - wanted) // 2, wanted) if rule.crop else (0, length)
         axes.append(_Axis(original, before, after, length, start, size))
     return axes[0], axes[1]
+
+
+def _dynamic_size(height: int, width: int, rule: ImageRule, name: str) -> tuple[int, int]:
+    if max(height, width) > MAX_RATIO * min(height, width):
+        raise EyespotError(
+            "media-size",
+            f"the sides of a {width} x {height} picture differ more than {MAX_RATIO}-fold",
+            where=name,
+            remedy="Cut the picture into less elongated pieces.",
+        )
+    assert rule.min_pixels is not None and rule.max_pixels is not None, "the rule has checked that"
+    return smart_resize(height, width, rule.patch_size * rule.merge_size, rule.min_pixels, rule.max_pixels)
+
+
+def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """(height, width) in multiples of `factor`, near the picture's own, their area within bounds (Qwen2-VL).
+
+    Halves go to the even multiple, as Python's `round` does: 42 becomes 56 and 70 becomes 56 with a factor of 28. A
+    side that rounds to nothing makes the area too small, and grows.
+    """
+    sides = [round(side / factor) * factor for side in (height, width)]
+    if sides[0] * sides[1] > max_pixels:
+        shrink = math.sqrt(height * width / max_pixels)
+        sides = [max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width)]
+    elif sides[0] * sides[1] < min_pixels:
+        grow = math.sqrt(min_pixels / (height * width))
+        sides = [math.ceil(side * grow / factor) * factor for side in (height, width)]
+    return sides[0], sides[1]
 
 
 def shortest_edge_size(height: int, width: int, edge: int) -> tuple[int, int]:

@@ -100,13 +100,14 @@ def tokenise(rendered: Rendered, messages: Sequence[Message], tokenizer: Tokeniz
 
 
 def _placeholders(ids: np.ndarray, rendered: Rendered, tokenizer: Tokenizer, rule: TextRule) -> np.ndarray:
-    wanted = rule.image_token_id if rule.image_token_id is not None else tokenizer.id_of(rule.image_token)
-    places = np.flatnonzero(ids == wanted) if wanted is not None else np.zeros(0, np.int64)
+    pairs = ((rule.image_token, rule.image_token_id), (rule.video_token, rule.video_token_id))
+    wanted = {token: tokenizer.id_of(token) if own is None else own for token, own in pairs if token is not None}
+    places = np.flatnonzero(np.isin(ids, [own for own in wanted.values() if own is not None]))
     if len(places) != len(rendered.media):
+        shown = ", ".join(f"{token!r} (id {own})" for token, own in wanted.items()) or "a placeholder"
         raise EyespotError(
             "tokenizer-token",
-            f"{rule.image_token!r} (id {wanted}) stands {len(rendered.media)} times in the text, but {len(places)} "
-            "times in its tokens",
+            f"{shown} stands {len(rendered.media)} times in the text, but {len(places)} times in its tokens",
         )
     return places.astype(np.int64)
 

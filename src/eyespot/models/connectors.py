@@ -1,7 +1,12 @@
-"""Connectors: encoder features to word-like tokens. `linear` (LLaVA 1.0), `mlp{n}x_gelu` (1.5), `identity`."""
+"""Connectors: encoder features to word-like tokens.
+
+`linear` (LLaVA 1.0), `mlp{n}x_gelu` (1.5), `identity`; `patch_merger` (Qwen2-VL: Wang et al. 2024) norms each patch,
+joins a block of neighbours into one vector, and maps it in two steps, the first of them without changing its width.
+"""
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import nn
@@ -9,16 +14,26 @@ from torch import nn
 from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
+from eyespot.models.encoders.blocks import NORMS
 
 
 @dataclass(frozen=True)
 class ConnectorConfig(Config):
-    """Widths and form; `depth` follows from `kind`."""
+    """Widths and form; `depth` follows from `kind`.
+
+    Attributes:
+        input_size: width of one feature of the encoder.
+        merge_size: side of the block of neighbouring features that becomes one token.
+        norm: of each feature, before the block is joined: ``none``, ``layer`` or ``rms``.
+    """
 
     kind: str = "mlp2x_gelu"
     input_size: int = 1024
     output_size: int = 4096
     bias: bool = True
+    merge_size: int = 1
+    norm: Literal["none", "layer", "rms"] = "none"
+    norm_eps: float = 1e-6
 
     @property
     def depth(self) -> int:
@@ -29,12 +44,20 @@ class ConnectorConfig(Config):
         """
         if self.kind in ("identity", "linear"):
             return int(self.kind == "linear")
+        if self.kind == "patch_merger":
+            return 2
         match = re.fullmatch(r"mlp([1-9])x_gelu", self.kind)
         if not match:
-            raise EyespotError(
-                "config-value", f"unknown connector {self.kind!r}; known: identity, linear, mlp2x_gelu, mlp3x_gelu, …"
-            )
+            known = "identity, linear, mlp2x_gelu, mlp3x_gelu, …, patch_merger"
+            raise EyespotError("config-value", f"unknown connector {self.kind!r}; known: {known}")
         return int(match[1])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Widths from the joined features to the tokens."""
+        joined = self.input_size * self.merge_size**2
+        inner = joined if self.kind == "patch_merger" else self.output_size
+        return (joined, *[inner] * (self.depth - 1), *[self.output_size][: self.depth])
 
 
 class Connector(nn.Module):
@@ -43,13 +66,18 @@ class Connector(nn.Module):
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
         self.config = config
-        sizes = [config.input_size] + [config.output_size] * config.depth
+        self.norm = NORMS[config.norm](config.input_size, config.norm_eps) if config.norm != "none" else None
+        sizes = config.sizes
         self.layers = nn.ModuleList(
             nn.Linear(i, o, bias=config.bias) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
         )
 
-    def forward(self, x: Float[Tensor, "N E"]) -> Float[Tensor, "N D"]:
-        """Each feature by itself."""
+    def forward(self, x: Float[Tensor, "P E"]) -> Float[Tensor, "N D"]:
+        """Each feature by itself, or each block of neighbours; those follow one another."""
+        if self.norm is not None:
+            x = self.norm(x.to(self.norm.weight.dtype))
+        if self.config.merge_size > 1:
+            x = x.reshape(-1, self.config.sizes[0])
         for i, layer in enumerate(self.layers):
             x = layer((F.gelu(x) if i else x).to(layer.weight.dtype))
         return x

@@ -19,10 +19,13 @@ from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
 from eyespot.models.connectors import Connector, ConnectorConfig
 from eyespot.models.decoder import Decoder, DecoderConfig
+from eyespot.models.encoders.grid_vit import GridVit, GridVitConfig
 from eyespot.models.encoders.vit import VisionEncoder, VitConfig
 from eyespot.models.initialize import initialize
 from eyespot.models.tiles import join_tiles
 from eyespot.nn.cache import KVCache
+
+VISION: dict[type, type[nn.Module]] = {VitConfig: VisionEncoder, GridVitConfig: GridVit}
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class VlmConfig(Config):
     """
 
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    vision: VitConfig | None = None
+    vision: VitConfig | GridVitConfig | None = None
     connector: ConnectorConfig | None = None
     select_layers: tuple[int, ...] = (-2,)
     keep_class: bool = False
@@ -49,7 +52,7 @@ class VisionLanguageModel(nn.Module):
     def __init__(self, config: VlmConfig) -> None:
         super().__init__()
         self.config = config
-        self.vision_encoder = VisionEncoder(config.vision) if config.vision else None
+        self.vision_encoder = VISION[type(config.vision)](config.vision) if config.vision else None
         self.connector = Connector(config.connector) if config.connector else None
         self.decoder = Decoder(config.decoder)
         tied = config.decoder.tie_word_embeddings

@@ -122,6 +122,7 @@ def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tens
 
 
 @functools.lru_cache(maxsize=64)
+@torch.inference_mode(False)  # the tables outlive the call, and training may be the next to use them
 def plan(
     q_lens: tuple[int, ...],
     k_lens: tuple[int, ...],

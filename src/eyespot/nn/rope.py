@@ -1,7 +1,9 @@
 """Rotary position embedding (Su et al. 2021): tables from position ids, and their application.
 
 Half-split form (`rotate_half`), as Llama's Hugging Face weights are laid out. Angles are made in fp32 and cast to
-the activations' dtype. Scaling types: ``default``, ``linear`` and ``llama3`` (frequency bands).
+the activations' dtype. Scaling types: ``default``, ``linear`` and ``llama3`` (frequency bands). With several position
+axes each turns its own section of the frequencies (M-RoPE: Wang et al. 2024, Qwen2-VL); an encoder's axial form gives
+each axis all frequencies of a narrower head instead.
 """
 
 import math
@@ -16,7 +18,12 @@ from eyespot.contracts.shapes import Float, Int, Tensor
 
 @dataclass(frozen=True)
 class RopeConfig(Config):
-    """Frequencies: ``theta ** (-2i / head_dim)``, then the scaling of `type`."""
+    """Frequencies: ``theta ** (-2i / head_dim)``, then the scaling of `type`.
+
+    Attributes:
+        sections: how many frequencies turn with each position axis, the fastest first; they sum to head_dim / 2.
+            Empty: one axis.
+    """
 
     theta: float = 10000.0
     type: Literal["default", "linear", "llama3"] = "default"
@@ -24,6 +31,7 @@ class RopeConfig(Config):
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
+    sections: tuple[int, ...] = ()
 
 
 def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device | str = "cpu") -> Float[Tensor, " c"]:
@@ -53,11 +61,30 @@ def _llama3(frequencies: Tensor, config: RopeConfig) -> Tensor:
 def rotary_tables(
     position_ids: Int[Tensor, "A T"], config: RopeConfig, head_dim: int, dtype: torch.dtype
 ) -> tuple[Float[Tensor, "T C"], Float[Tensor, "T C"]]:
-    """Cosine and sine for each token, one position axis."""
+    """Cosine and sine for each token.
+
+    One row of `position_ids` stands for equal rows on every axis, as text has them.
+    """
     frequencies = inverse_frequencies(config, head_dim, position_ids.device)
-    angles = position_ids[0].float()[:, None] * frequencies[None, :]
+    if len(position_ids) == 1:
+        angles = position_ids[0].float()[:, None] * frequencies
+    else:
+        assert len(position_ids) == len(config.sections), f"{len(position_ids)} position axes, {config.sections}"
+        bands = frequencies.split(config.sections)
+        rows = position_ids.float()[:, :, None]
+        angles = torch.cat([row * band for row, band in zip(rows, bands, strict=True)], dim=-1)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def axial_tables(
+    places: Int[Tensor, "A P"], theta: float, head_dim: int
+) -> tuple[Float[Tensor, "P C"], Float[Tensor, "P C"]]:
+    """fp32 cosine and sine of patches: each axis turns an equal share of the pairs, with the same frequencies."""
+    frequencies = inverse_frequencies(RopeConfig(theta), head_dim // len(places), places.device)
+    angles = torch.cat(list(places.float()[:, :, None] * frequencies), dim=-1)
+    angles = torch.cat([angles, angles], dim=-1)
+    return angles.cos(), angles.sin()
 
 
 def rotate(x: Float[Tensor, "T H C"], cos: Float[Tensor, "T C"], sin: Float[Tensor, "T C"]) -> Float[Tensor, "T H C"]:

@@ -21,6 +21,7 @@ class Limits(Config):
         max_side: the longer side of a picture *after* the resize, before the crop (a 60,000 × 2 line scaled to
             a 224-pixel short edge would be 6.7 million pixels long).
         max_images: pictures in one conversation.
+        max_frames: frames of one video.
         max_total_pixels: pixels of all pictures in one conversation.
         max_image_bytes: an encoded picture on disk, in memory or inside a ``data:`` URL.
         max_url_bytes: the body of one http(s) answer.
@@ -38,6 +39,7 @@ class Limits(Config):
     max_pixels: int = 64_000_000
     max_side: int = 1_000_000
     max_images: int = 256
+    max_frames: int = 768
     max_total_pixels: int = 512_000_000
     max_image_bytes: int = 512 * MIB
     max_url_bytes: int = 32 * MIB

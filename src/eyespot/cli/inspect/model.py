@@ -40,8 +40,10 @@ def model(
     table(("part", "tensors", "parameters", "dtype"), rows, title=f"{facts['parameters']:,} parameters")
     rule = loaded.contract.image
     if rule is not None:
-        size = f"{rule.size[0]} × {rule.size[1]}, {rule.resize}, patches of {rule.patch_size} pixels"
-        out().print(f"pictures: {size}", markup=False)
+        size = f"{rule.size[0]} × {rule.size[1]}, {rule.resize}"
+        if rule.resize == "dynamic":
+            size = f"any size, resized to {rule.min_pixels:,} to {rule.max_pixels:,} pixels"
+        out().print(f"pictures: {size}, patches of {rule.patch_size} pixels", markup=False)
     if names:
         table(("parameter", "shape", "dtype"), tensors)
 

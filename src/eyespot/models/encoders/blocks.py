@@ -1,24 +1,64 @@
-"""The pre-norm transformer block that CLIP's, SigLIP's and kindred towers share, for pictures and text."""
+"""The pre-norm transformer block that the towers for pictures and text share, and how hidden states are counted."""
 
 from torch import nn
 
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Tensor
-from eyespot.nn.mlp import Mlp
-from eyespot.nn.self_attention import SelfAttention
+from eyespot.errors import EyespotError
+from eyespot.nn.mlp import GatedMlp, Mlp
+from eyespot.nn.norm import RMSNorm
+from eyespot.nn.self_attention import Rotary, SelfAttention
+
+NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": RMSNorm}
 
 
 class EncoderBlock(nn.Module):
-    """``x += attn(norm1(x)); x += mlp(norm2(x))`` with LayerNorm; o_proj, fc1 and fc2 always biased."""
+    """``x += attn(norm1(x)); x += mlp(norm2(x))``; o_proj and the feed-forward always biased.
 
-    def __init__(self, size: int, heads: int, inner: int, activation: str, eps: float, qkv_bias: bool = True) -> None:
+    Args:
+        size: width of the residual stream.
+        heads: attention heads.
+        inner: width of the feed-forward.
+        activation: its name; the gated form has SiLU.
+        eps: of the norms.
+        qkv_bias: bias of the three input projections.
+        norm: ``layer`` or ``rms``.
+        gated: SwiGLU instead of two layers.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        heads: int,
+        inner: int,
+        activation: str,
+        eps: float,
+        qkv_bias: bool = True,
+        norm: str = "layer",
+        gated: bool = False,
+    ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(size, eps)
+        self.norm1 = NORMS[norm](size, eps)
         self.attn = SelfAttention(size, heads, qkv_bias=qkv_bias)
-        self.norm2 = nn.LayerNorm(size, eps)
-        self.mlp = Mlp(size, inner, activation)
+        self.norm2 = NORMS[norm](size, eps)
+        self.mlp = GatedMlp(size, inner, bias=True) if gated else Mlp(size, inner, activation)
 
-    def forward(self, x: Float[Tensor, "T E"], segments: Segments) -> Float[Tensor, "T E"]:
+    def forward(
+        self, x: Float[Tensor, "T E"], segments: Segments, rotary: Rotary | None = None
+    ) -> Float[Tensor, "T E"]:
         """One block over packed tokens."""
-        x = x + self.attn(self.norm1(x), segments)
+        x = x + self.attn(self.norm1(x), segments, rotary=rotary)
         return x + self.mlp(self.norm2(x))
+
+
+def layer_index(layer: int, num_layers: int) -> int:
+    """Hugging Face's index into the L + 1 hidden states as a non-negative number.
+
+    Raises:
+        EyespotError: ``argument`` for a state that there is not.
+    """
+    index = layer + num_layers + 1 if layer < 0 else layer
+    if not 0 <= index <= num_layers:
+        message = f"layer {layer} asked of an encoder with {num_layers} blocks"
+        raise EyespotError("argument", message, where="select_layers")
+    return index

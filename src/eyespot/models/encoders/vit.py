@@ -18,7 +18,7 @@ from eyespot.contracts.batch import MediaBatch, Segments
 from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
-from eyespot.models.encoders.blocks import EncoderBlock
+from eyespot.models.encoders.blocks import EncoderBlock, layer_index
 from eyespot.models.encoders.stems import ConvStem, PatchStem
 from eyespot.nn.attention import attend
 from eyespot.nn.mlp import Mlp
@@ -136,14 +136,7 @@ class VisionEncoder(nn.Module):
 
     def layer_index(self, layer: int) -> int:
         """Hugging Face's index into the L + 1 hidden states as a non-negative number."""
-        index = layer + self.config.num_layers + 1 if layer < 0 else layer
-        if not 0 <= index <= self.config.num_layers:
-            raise EyespotError(
-                "argument",
-                f"layer {layer} asked of an encoder with {self.config.num_layers} blocks",
-                where="select_layers",
-            )
-        return index
+        return layer_index(layer, self.config.num_layers)
 
     def unused(self, layers: tuple[int, ...]) -> list[str]:
         """Parameters that `features` with these layers never reads; they are kept for export."""
