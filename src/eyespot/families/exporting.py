@@ -132,7 +132,9 @@ class Export:
         text, tokenizer = self.loaded.contract.text, self.loaded.tokenizer
         bos = tokenizer.id_of(tokenizer.bos_token) if tokenizer else None
         pad = tokenizer.id_of(tokenizer.pad_token) if tokenizer else None
-        return Context(bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer)
+        return Context(
+            bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer, text.video_token_id
+        )
 
     @cached_property
     def _borrowed(self) -> set[str]:

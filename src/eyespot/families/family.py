@@ -44,6 +44,7 @@ class Context:
     image_token_id: int | None = None
     image: ImageRule | None = None
     tokenizer: Tokenizer | None = None
+    video_token_id: int | None = None
 
     def id_of(self, token: str, published: int) -> int:
         """The id of a token that a config names, as published where there is no tokenizer that knows it."""

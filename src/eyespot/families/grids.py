@@ -113,6 +113,7 @@ class GridForm:
             "architectures": [self.architecture], "model_type": self.model_type,
             "image_token_id": IMAGE_TOKEN_ID if context.image_token_id is None else context.image_token_id,
             **{key: context.id_of(*token) for key, token in TOKENS.items()},
+            **({} if context.video_token_id is None else {"video_token_id": context.video_token_id}),
             "vision_config": {
                 "model_type": self.model_type, "depth": tower.num_layers, "num_heads": tower.num_heads,
                 "in_channels": tower.channels, "patch_size": tower.patch_size,
