@@ -13,8 +13,6 @@ from eyespot.contracts.encoded import MediaPlan
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
 
-PLAIN = MediaPlan()
-
 
 def join_tiles(
     features: Float[Tensor, "P D"], media: MediaBatch, newline: Float[Tensor, " D"] | None = None
@@ -30,7 +28,7 @@ def join_tiles(
         EyespotError: ``not-supported`` where the features are not one for each patch of the tiles, or where rows are
             to be ended and the model has no embedding for it.
     """
-    if all(plan == PLAIN for plan in media.plans):
+    if not any(_tiled(plan) for plan in media.plans):
         return features
     grids, row, start, joined = media.grids, 0, 0, []
     if len(features) != sum(t * h * w for t, h, w in grids):
@@ -44,10 +42,15 @@ def join_tiles(
     return torch.cat(joined)
 
 
+def _tiled(plan: MediaPlan) -> bool:
+    """Whether features lie otherwise than their patches; how patches make one embedding and count as places is apart."""
+    return (plan.tile_rows, plan.tile_cols, plan.thumbnail, plan.crop, plan.newline) != (1, 1, "none", None, "none")
+
+
 def _joined(
     tiles: Float[Tensor, "P D"], grid: tuple[int, int, int], plan: MediaPlan, newline: Float[Tensor, " D"] | None
 ) -> Float[Tensor, "N D"]:
-    if plan == PLAIN:
+    if not _tiled(plan):
         return tiles
     if plan.newline == "row" and newline is None:
         raise EyespotError(
