@@ -43,7 +43,7 @@ def join_tiles(
 
 
 def _tiled(plan: MediaPlan) -> bool:
-    """Whether features lie otherwise than their patches; how patches make one embedding and count as places is apart."""
+    """Whether features lie otherwise than their patches; blocks and places of patches are another matter."""
     return (plan.tile_rows, plan.tile_cols, plan.thumbnail, plan.crop, plan.newline) != (1, 1, "none", None, "none")
 
 
