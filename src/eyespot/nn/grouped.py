@@ -234,14 +234,12 @@ def _plan_branches(
     assert starts_q == starts_k, "two-part branches are for uncached batches"
     nb = max(map(len, by_prefix.values()))
     # Where a prefix has fewer branches than another, branches of no length fill up.
-    padded = [[*branches, *[None] * (nb - len(branches))] for branches in by_prefix.values()]
-    flat = [s for branches in padded for s in branches]
-    q_rows, real = (
-        t.unflatten(0, (len(padded), nb))
-        for t in _stretches(
-            [0 if s is None else starts_q[s] for s in flat], [0 if s is None else q_lens[s] for s in flat]
-        )
-    )
+    starts, lens = [], []
+    for branches in by_prefix.values():
+        empty = [0] * (nb - len(branches))
+        starts += [starts_q[s] for s in branches] + empty
+        lens += [q_lens[s] for s in branches] + empty
+    q_rows, real = (t.unflatten(0, (len(by_prefix), nb)) for t in _stretches(starts, lens))
     lb = q_rows.shape[-1]
     prefix, seen = _stretches([starts_k[p] for p in by_prefix], [k_lens[p] for p in by_prefix])
     keep = real.flatten().nonzero()[:, 0]
