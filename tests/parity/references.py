@@ -189,17 +189,7 @@ def llava_next_processor(folder: Path, vision: str = "clip", pinpoints=PINPOINTS
     image = hf.LlavaNextImageProcessorPil(
         size={"shortest_edge": 42}, crop_size={"height": 42, "width": 42}, image_grid_pinpoints=pinpoints, **changes
     )
-    made = hf.LlavaNextProcessor(
-        image_processor=image,
-        tokenizer=tokenizer(folder, bos=True, template=LLAVA_TEMPLATE),
-        patch_size=14,
-        vision_feature_select_strategy="default" if vision == "clip" else "full",
-        num_additional_image_tokens=1 if vision == "clip" else 0,
-        chat_template=LLAVA_TEMPLATE,
-        image_token="<image>",
-    )
-    made.save_pretrained(folder)
-    return made
+    return _saved(hf.LlavaNextProcessor, image, folder, vision)
 
 
 def llava_processor(folder: Path, vision: str = "clip", pad: bool = False) -> hf.LlavaProcessor:
@@ -211,7 +201,12 @@ def llava_processor(folder: Path, vision: str = "clip", pad: bool = False) -> hf
         image = hf.CLIPImageProcessorPil(size=size, crop_size={"height": 42, "width": 42})
     else:
         image = hf.SiglipImageProcessorPil(size=size)
-    made = hf.LlavaProcessor(
+    return _saved(hf.LlavaProcessor, image, folder, vision)
+
+
+def _saved(cls: type, image, folder: Path, vision: str):
+    """The processor of a LLaVA of either kind, with its files."""
+    made = cls(
         image_processor=image,
         tokenizer=tokenizer(folder, bos=True, template=LLAVA_TEMPLATE),
         patch_size=14,

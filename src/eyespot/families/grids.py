@@ -28,8 +28,10 @@ from eyespot.families.family import (
 from eyespot.families.vocabulary import check_image_token
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.connectors import ConnectorConfig
+from eyespot.models.decoder import DecoderConfig
 from eyespot.models.encoders.grid_vit import GridVitConfig
 from eyespot.models.vlm import VlmConfig
+from eyespot.nn.rope import RopeConfig
 from eyespot.weights.keymap import KeyMap, Reshape, Rule, Split, within
 
 IMAGE_TOKEN, IMAGE_TOKEN_ID = "<|image_pad|>", 151655
@@ -251,6 +253,16 @@ def image_file(rule: ImageRule | None) -> dict[str, Any]:
         "image_std": list(rule.std), "patch_size": rule.patch_size, "merge_size": rule.merge_size,
         "temporal_patch_size": rule.temporal_patch_size,
     }  # fmt: skip
+
+
+def tiny_grid(tower: GridVitConfig, **changes: Any) -> VlmConfig:
+    """A tower of width 16 with its merger and a small decoder; `changes` are the decoder's."""
+    decoder = DecoderConfig(
+        vocab_size=200, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
+        max_position_embeddings=512, qkv_bias=True, rope=RopeConfig(1e6, sections=(1, 1, 2)),
+    )  # fmt: skip
+    merger = ConnectorConfig("patch_merger", 16, 32, merge_size=tower.merge_size, norm=tower.norm)
+    return VlmConfig(decoder.replace(**changes), tower, merger, select_layers=(-1,))
 
 
 def grid_family(form: GridForm, tiny: Callable[[], dict[str, Any]]) -> Family:

@@ -4,7 +4,7 @@ Hugging Face wrote this family in four ways (§ layouts below); the authors' own
 image token. Layers behind the tap are kept. Numerics: `transformers` modeling_llava.py; haotian-liu/LLaVA for the rest.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from eyespot.contracts.contract import Contract
@@ -159,23 +159,28 @@ def tiny() -> dict[str, Any]:
     }
 
 
-def _hf(outer: str, wrapper: str, decoder: str, head: str) -> Layout:
-    return Layout(lambda config: keymap(config, outer, wrapper, decoder, head), config_to_hf)
+def hf_layouts(keymap: Callable[..., KeyMap], config_to_hf: Callable[..., dict[str, Any]]) -> dict[str, Layout]:
+    """Hugging Face's four sets of names, for `keymap` with the places that it takes."""
+
+    def layout(*places: str) -> Layout:
+        return Layout(lambda config: keymap(config, *places), config_to_hf)
+
+    # Classic Hub files; what v5 writes for a fresh model; names in memory of 4.52 to 4.57; of v5.
+    return {
+        "hf": layout("", "vision_model.", "language_model.model.", "language_model.lm_head.weight"),
+        "hf-a2": layout("", "", "language_model.model.", "language_model.lm_head.weight"),
+        "hf-b": layout("model.", "vision_model.", "model.language_model.", "lm_head.weight"),
+        "hf-c": layout("model.", "", "model.language_model.", "lm_head.weight"),
+    }
 
 
+_HF = hf_layouts(keymap, config_to_hf)
 FAMILY = Family(
     name="llava",
     model_types=("llava", "llava_llama", "llava_mistral", "llava_qwen"),
     config_from_hf=config_from_hf,
-    layouts={
-        # Classic Hub files; what v5 writes for a fresh model; names in memory of 4.52 to 4.57; of v5.
-        "hf": _hf("", "vision_model.", "language_model.model.", "language_model.lm_head.weight"),
-        "hf-a2": _hf("", "", "language_model.model.", "language_model.lm_head.weight"),
-        "hf-b": _hf("model.", "vision_model.", "model.language_model.", "lm_head.weight"),
-        "hf-c": _hf("model.", "", "model.language_model.", "lm_head.weight"),
-        "original": Layout(llava_original.keymap, llava_original.config_to, adds_image_token=True),
-    },
-    recognise=lambda raw: ("original",) if llava_original.is_original(raw) else ("hf", "hf-a2", "hf-b", "hf-c"),
+    layouts=_HF | {"original": Layout(llava_original.keymap, llava_original.config_to, adds_image_token=True)},
+    recognise=lambda raw: ("original",) if llava_original.is_original(raw) else tuple(_HF),
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,

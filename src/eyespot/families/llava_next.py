@@ -11,7 +11,7 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.families import llava
-from eyespot.families.family import Context, Family, Files, Json, Layout, unsupported
+from eyespot.families.family import Context, Family, Files, Json, unsupported
 from eyespot.families.sidefiles import PROCESSORS, TILED, canvases, image_processor, with_image_processor
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.vlm import VlmConfig
@@ -74,21 +74,11 @@ def tiny() -> dict[str, Any]:
     return {name: config.replace(newline=True, keep_class=False) for name, config in llava.tiny().items()}
 
 
-def _hf(outer: str, wrapper: str, decoder: str, head: str) -> Layout:
-    return Layout(lambda config: keymap(config, outer, wrapper, decoder, head), config_to_hf)
-
-
 FAMILY = Family(
     name="llava_next",
     model_types=("llava_next",),
     config_from_hf=config_from_hf,
-    layouts={
-        # As of LLaVA: classic Hub files; what v5 writes for a fresh model; names in memory of 4.52 to 4.57; of v5.
-        "hf": _hf("", "vision_model.", "language_model.model.", "language_model.lm_head.weight"),
-        "hf-a2": _hf("", "", "language_model.model.", "language_model.lm_head.weight"),
-        "hf-b": _hf("model.", "vision_model.", "model.language_model.", "lm_head.weight"),
-        "hf-c": _hf("model.", "", "model.language_model.", "lm_head.weight"),
-    },
+    layouts=llava.hf_layouts(keymap, config_to_hf),
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,

@@ -10,12 +10,8 @@ from typing import Any
 from eyespot.contracts.contract import ImageRule
 from eyespot.families import qwen2_vl
 from eyespot.families.family import Json, check_sizes, unsupported
-from eyespot.families.grids import GridForm, grid_family
-from eyespot.models.connectors import ConnectorConfig
-from eyespot.models.decoder import DecoderConfig
+from eyespot.families.grids import GridForm, grid_family, tiny_grid
 from eyespot.models.encoders.grid_vit import GridVitConfig
-from eyespot.models.vlm import VlmConfig
-from eyespot.nn.rope import RopeConfig
 
 _ARCHITECTURE = "Qwen2_5_VLForConditionalGeneration"
 _VISION = {
@@ -82,16 +78,7 @@ def tiny() -> dict[str, Any]:
         hidden_size=16, num_layers=3, num_heads=2, intermediate_size=24, patch_size=4, norm="rms", gated=True,
         activation="silu", window_size=16, full_layers=(1,),
     )  # fmt: skip
-    decoder = DecoderConfig(
-        vocab_size=200, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
-        max_position_embeddings=512, qkv_bias=True, rope=RopeConfig(1e6, sections=(1, 1, 2)),
-    )  # fmt: skip
-    merger = ConnectorConfig("patch_merger", 16, 32, merge_size=2, norm="rms")
-
-    def joined(decoder: DecoderConfig) -> VlmConfig:
-        return VlmConfig(decoder, tower, merger, select_layers=(-1,))
-
-    return {"plain": joined(decoder), "tied": joined(decoder.replace(tie_word_embeddings=True))}
+    return {"plain": tiny_grid(tower), "tied": tiny_grid(tower, tie_word_embeddings=True)}
 
 
 FAMILY = grid_family(FORM, tiny)

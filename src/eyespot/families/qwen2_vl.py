@@ -9,13 +9,9 @@ from typing import Any
 from eyespot.contracts.contract import ImageRule
 from eyespot.families.decoders import DecoderForm
 from eyespot.families.family import Json, check_sizes
-from eyespot.families.grids import GridForm, grid_family
+from eyespot.families.grids import GridForm, grid_family, tiny_grid
 from eyespot.families.towers import activation, written_activation
-from eyespot.models.connectors import ConnectorConfig
-from eyespot.models.decoder import DecoderConfig
 from eyespot.models.encoders.grid_vit import GridVitConfig
-from eyespot.models.vlm import VlmConfig
-from eyespot.nn.rope import RopeConfig
 
 TEXT = DecoderForm(
     "qwen2_vl_text",
@@ -73,18 +69,9 @@ FORM = GridForm(
 def tiny() -> dict[str, Any]:
     """As published; and a tied decoder with a window behind blocks of three patches."""
     tower = GridVitConfig(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, patch_size=4)
-    decoder = DecoderConfig(
-        vocab_size=200, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
-        max_position_embeddings=512, qkv_bias=True, rope=RopeConfig(1e6, sections=(1, 1, 2)),
-    )  # fmt: skip
     other = tower.replace(patch_size=2, merge_size=3, temporal_patch_size=1, activation="gelu", rope_theta=500.0)
-    windowed = decoder.replace(tie_word_embeddings=True, sliding_window=5, window_layers=(1,))
-
-    def joined(decoder: DecoderConfig, tower: GridVitConfig) -> VlmConfig:
-        merger = ConnectorConfig("patch_merger", 16, 32, merge_size=tower.merge_size, norm="layer")
-        return VlmConfig(decoder, tower, merger, select_layers=(-1,))
-
-    return {"plain": joined(decoder, tower), "tied-window": joined(windowed, other)}
+    windowed = {"tie_word_embeddings": True, "sliding_window": 5, "window_layers": (1,)}
+    return {"plain": tiny_grid(tower), "tied-window": tiny_grid(other, **windowed)}
 
 
 FAMILY = grid_family(FORM, tiny)

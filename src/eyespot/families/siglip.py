@@ -8,7 +8,8 @@ sees its padding and pools the last position, so texts are always padded to the 
 Numerics: `transformers` modeling_siglip.py.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from eyespot.contracts.contract import Contract
@@ -17,6 +18,7 @@ from eyespot.families.family import Context, Family, Files, Json, Layout, sectio
 from eyespot.families.towers import (
     SIGLIP_VISION,
     TEXT_RULES,
+    TowerForm,
     read_siglip_text,
     start_of_siglip,
     vision_rules,
@@ -32,61 +34,86 @@ from eyespot.weights.keymap import KeyMap, Reshape, Rule, within
 _CLEANED = {"SiglipTokenizer": "siglip", "GemmaTokenizer": "lower", "Siglip2Tokenizer": "lower"}
 
 
-def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig | VitConfig:
-    """Both towers, or the image tower alone (`siglip_vision_model`)."""
-    if raw["model_type"] == SIGLIP_VISION.model_type:
-        return SIGLIP_VISION.read(raw)
-    vision = SIGLIP_VISION.read(section(raw, "vision_config"))
-    return DualConfig(vision, read_siglip_text(section(raw, "text_config")), **start_of_siglip())
+@dataclass(frozen=True)
+class SiglipForm:
+    """One published form; the two differ in the image tower alone, and in names."""
 
+    name: str  # of the pair in config.json
+    vision: TowerForm
 
-def config_to_hf(config: DualConfig | VitConfig, context: Context) -> dict[str, Any]:
-    """The inverse of `config_from_hf`."""
-    if isinstance(config, VitConfig):
-        return {"architectures": ["SiglipVisionModel"], **SIGLIP_VISION.write(config)}
-    ends = {"bos_token_id": context.bos, "eos_token_id": next(iter(context.stops), None), "pad_token_id": context.pad}
-    return {
-        "architectures": ["SiglipModel"],
-        "model_type": "siglip",
-        "text_config": write_siglip_text(config.text) | ends,
-        "vision_config": SIGLIP_VISION.write(config.vision),
-    }
+    def config_from_hf(self, raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig | VitConfig:
+        """Both towers, or the image tower alone."""
+        if raw["model_type"] == self.vision.model_type:
+            return self.vision.read(raw)
+        vision = self.vision.read(section(raw, "vision_config"))
+        return DualConfig(vision, read_siglip_text(section(raw, "text_config")), **start_of_siglip())
 
+    def config_to_hf(self, config: DualConfig | VitConfig, context: Context) -> dict[str, Any]:
+        """The inverse of `config_from_hf`."""
+        if isinstance(config, VitConfig):
+            return {"architectures": [self.vision.architecture], **self.vision.write(config)}
+        stop = next(iter(context.stops), None)
+        ends = {"bos_token_id": context.bos, "eos_token_id": stop, "pad_token_id": context.pad}
+        return {
+            "architectures": [f"{self.name.capitalize()}Model"],
+            "model_type": self.name,
+            "text_config": write_siglip_text(config.text, f"{self.name}_text_model") | ends,
+            "vision_config": self.vision.write(config.vision),
+        }
 
-def keymap(config: DualConfig | VitConfig, wrapper: str = "vision_model.", linear: bool = False) -> KeyMap:
-    """Names as both towers have them; a tower alone may lack the wrapper. `linear` as of `vision_rules`."""
-    if isinstance(config, VitConfig):
-        return KeyMap(vision_rules(config, wrapper, linear=linear))
-    return KeyMap([
-        *vision_rules(config.vision, "vision_model.", "vision_encoder.", linear),
-        *within(TEXT_RULES, "text_model.", "text_encoder."),
-        Rule("text_model.head.{}", "text_encoder.projection.{}"),
-        Reshape("logit_scale", "logit_scale", (1,), ()),
-        Reshape("logit_bias", "logit_bias", (1,), ()),
-    ])  # fmt: skip
+    def keymap(self, config: DualConfig | VitConfig, wrapper: str = "vision_model.") -> KeyMap:
+        """Names as both towers have them; a tower alone may lack the wrapper."""
+        if isinstance(config, VitConfig):
+            return KeyMap(vision_rules(config, wrapper, linear=self.vision.linear))
+        return KeyMap([
+            *vision_rules(config.vision, "vision_model.", "vision_encoder.", self.vision.linear),
+            *within(TEXT_RULES, "text_model.", "text_encoder."),
+            Rule("text_model.head.{}", "text_encoder.projection.{}"),
+            Reshape("logit_scale", "logit_scale", (1,), ()),
+            Reshape("logit_bias", "logit_bias", (1,), ()),
+        ])  # fmt: skip
 
+    def contract_from_hf(self, files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None) -> Contract:
+        """Pictures as the tower's processor makes them; text cleaned, and padded to its tower's length."""
+        tower = config if isinstance(config, VitConfig) else config.vision
+        image = sidefiles.image_rule(
+            files, self.vision.processor, patch_size=tower.patch_size, image_size=tower.image_size
+        )
+        if isinstance(config, VitConfig):
+            return Contract(image=image)
+        settings = tokenizer.config if tokenizer is not None else files.get("tokenizer_config.json", {})
+        named = str(settings.get("tokenizer_class") or "SiglipTokenizer").removesuffix("Fast")
+        text = sidefiles.text_rule(
+            files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True, clean=_CLEANED.get(named, "none")
+        )
+        return Contract(image=image, text=text.replace(stop_tokens=()))
 
-def contract_from_hf(
-    files: Files, config: DualConfig | VitConfig, tokenizer: Tokenizer | None, kind: str = SIGLIP_VISION.processor
-) -> Contract:
-    """Pictures squeezed to the tower's square, or as the processor `kind` does; text cleaned, and padded to its tower's
-    length.
-    """
-    tower = tower_of(config)
-    image = sidefiles.image_rule(files, kind, patch_size=tower.patch_size, image_size=tower.image_size)
-    if isinstance(config, VitConfig):
-        return Contract(image=image)
-    settings = tokenizer.config if tokenizer is not None else files.get("tokenizer_config.json", {})
-    named = str(settings.get("tokenizer_class") or "SiglipTokenizer").removesuffix("Fast")
-    text = sidefiles.text_rule(
-        files, tokenizer, (), max_length=config.text.max_length, pad_to_max=True, clean=_CLEANED.get(named, "none")
-    )
-    return Contract(image=image, text=text.replace(stop_tokens=()))
+    def contract_to_hf(self, contract: Contract, config: DualConfig | VitConfig) -> dict[str, Any]:
+        """preprocessor_config.json."""
+        return sidefiles.image_files(contract.image, self.vision.processor) if contract.image else {}
 
+    def holds(self, config: Any) -> bool:
+        """Whether a config is of this form."""
+        pictures = config.vision if isinstance(config, DualConfig) and config.logit_bias is not None else config
+        if not isinstance(pictures, VitConfig) or pictures.class_token:
+            return False
+        return pictures.position_filter == self.vision.fixed.get("position_filter", "bicubic")
 
-def contract_to_hf(contract: Contract, config: DualConfig | VitConfig) -> dict[str, Any]:
-    """preprocessor_config.json."""
-    return sidefiles.image_files(contract.image, SIGLIP_VISION.processor) if contract.image else {}
+    def family(self, tiny: Callable[[], dict[str, Any]]) -> Family:
+        """The family of this form."""
+        return Family(
+            name=self.name,
+            model_types=(self.name, self.vision.model_type),
+            config_from_hf=self.config_from_hf,
+            layouts={
+                "hf": Layout(self.keymap, self.config_to_hf),
+                "hf-bare": Layout(lambda config: self.keymap(config, wrapper=""), self.config_to_hf),
+            },
+            contract_from_hf=self.contract_from_hf,
+            contract_to_hf=self.contract_to_hf,
+            tiny=tiny,
+            holds=self.holds,
+        )
 
 
 def tiny() -> dict[str, Any]:
@@ -107,28 +134,4 @@ def tiny() -> dict[str, Any]:
     }
 
 
-def tower_of(config: DualConfig | VitConfig) -> VitConfig:
-    """The image tower."""
-    return config if isinstance(config, VitConfig) else config.vision
-
-
-def is_siglip(config: Any) -> bool:
-    """Whether a config is a SigLIP's of either kind."""
-    if isinstance(config, VitConfig):
-        return not config.class_token
-    return isinstance(config, DualConfig) and config.logit_bias is not None
-
-
-FAMILY = Family(
-    name="siglip",
-    model_types=("siglip", "siglip_vision_model"),
-    config_from_hf=config_from_hf,
-    layouts={
-        "hf": Layout(keymap, config_to_hf),
-        "hf-bare": Layout(lambda config: keymap(config, wrapper=""), config_to_hf),
-    },
-    contract_from_hf=contract_from_hf,
-    contract_to_hf=contract_to_hf,
-    tiny=tiny,
-    holds=lambda c: is_siglip(c) and tower_of(c).position_filter == "bicubic",
-)
+FAMILY = SiglipForm("siglip", SIGLIP_VISION).family(tiny)

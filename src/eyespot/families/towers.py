@@ -83,6 +83,7 @@ class TowerForm:
         head_key: the key that says whether there is an attention head, where there is such a key.
         processor: the image processor class that its checkpoints name.
         counts_patches: ``num_patches`` says how large the position table is, not ``image_size``.
+        linear: see `vision_rules`.
     """
 
     model_type: str
@@ -92,6 +93,7 @@ class TowerForm:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     head_key: str | None = None
     counts_patches: bool = False
+    linear: bool = False
 
     def read(self, raw: Json, projection_size: int | None = None) -> VitConfig:
         """Their config as ours."""
@@ -152,7 +154,7 @@ SIGLIP2_VISION = TowerForm(
     {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
      "layer_norm_eps": 1e-6, "num_patches": 256, "patch_size": 16, "hidden_act": "gelu_pytorch_tanh"},
     {**SIGLIP_VISION.fixed, "interpolate_positions": True, "position_filter": "bilinear"},
-    head_key="vision_use_head", counts_patches=True,
+    head_key="vision_use_head", counts_patches=True, linear=True,
 )  # fmt: skip
 FORMS = (CLIP_VISION, SIGLIP_VISION)
 
@@ -210,7 +212,7 @@ def read_siglip_text(raw: Json) -> TextEncoderConfig:
     return TextEncoderConfig.from_dict(own | {"projection_size": width, "projection_bias": True}, "text_config")
 
 
-def write_siglip_text(config: TextEncoderConfig, model_type: str = "siglip_text_model") -> dict[str, Any]:
+def write_siglip_text(config: TextEncoderConfig, model_type: str) -> dict[str, Any]:
     """The inverse of `read_siglip_text`."""
     raw = _write_text(config, model_type) | {"projection_size": config.projection_size}
     return _checked(config.replace(eos_token_id=TextEncoderConfig().eos_token_id), read_siglip_text(raw), raw)
