@@ -33,7 +33,7 @@ def scenes() -> RunConfig:
     written = WorldSource(Notes(TOLD), "train", 0)
     mixed = ((drawn, 1 - NOTES), (written, NOTES))
     data = {"encoder": (places,), "text": (written,), "align": (drawn,), "finetune": mixed}
-    steps = {"encoder": 1600, "text": 500, "align": 100, "finetune": 900}
+    steps = {"encoder": 1600, "text": 500, "align": 100, "finetune": 2000}
     stages = tuple(
         s.replace(data=data[s.name], steps=steps[s.name], model=throw_away if s.name == "encoder" else None)
         for s in config.stages
