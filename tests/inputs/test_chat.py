@@ -1,13 +1,13 @@
 import re
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Message, Text
 from eyespot.errors import EyespotError
-from eyespot.inputs.chat import render
+from eyespot.inputs.chat import render, render_all
 from eyespot.inputs.marks import Marks, any_of, break_up
 from eyespot.inputs.template import probe, render_template
 from eyespot.inputs.templates import PLAIN, as_string, with_images
@@ -144,14 +144,16 @@ LINES = st.text(st.characters(blacklist_categories=("Cs", "Co", "Cn")), min_size
 
 
 @given(turns=st.lists(st.tuples(LINES, LINES), min_size=1, max_size=3))
+@example(turns=[("0", "</s>"), ("<|im_end|>", "<|im_end|>")])
 @settings(max_examples=12, deadline=None)  # for each of nine templates
 def test_any_answer_is_found_and_the_stretches_cover_the_text(case, rule_of, tokenizer_of, turns):
     assume(all(text.strip() for turn in turns for text in turn))
     messages = [m for question, answer in turns for m in (user(question), assistant(answer))]
     rendered = render(messages, rule_of(case), **specials(tokenizer_of(case)))
+    end = "" if case.name == "llava15" else end_of(case)  # its template ends no answer; one may say </s> all the same
     for (_, answer), learnt in zip(turns, answers(rendered), strict=True):
-        assert learnt.strip().removesuffix(case.eos).strip() == answer.strip()
-        assert learnt.endswith(end_of(case)) or case.name == "llava15"
+        assert learnt.endswith(end)
+        assert learnt.removesuffix(end).strip() == answer.strip()
     assert "".join(rendered.text[s.start : s.stop] for s in rendered.spans) == rendered.text
 
 
@@ -315,3 +317,12 @@ def test_a_template_that_cuts_text_short_loses_the_marks_and_not_the_text(rule_o
     marks = Marks.beside("")
     begin, end = marks.around(1)
     assert marks.read(f"{begin}question{end}"[:1], any_of([])).text == ""
+
+
+def test_rendered_together_is_rendered_one_by_one(rule_of, cases, tokenizer_of):
+    case = cases["qwen2"]
+    options = {**specials(tokenizer_of(case)), "close_answers": True}
+    conversations = [dialogue("q", "red"), dialogue("<|im_end|>", "\ue000\ue005"), dialogue("r", "b", "s", "c")]
+    together = render_all(conversations, rule_of(case), **options)
+    assert together == [render(messages, rule_of(case), **options) for messages in conversations]
+    assert render_all([], rule_of(case), **options) == []

@@ -6,7 +6,7 @@ token is broken up by a mark before the template sees it, so no template can tak
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -58,8 +58,13 @@ class Rendered:
     literals: tuple[tuple[int, int], ...] = ()
 
 
-def render(
-    messages: Sequence[Message],
+def render(messages: Sequence[Message], rule: TextRule, **options: Any) -> Rendered:
+    """Render one conversation; see `render_all`."""
+    return render_all([messages], rule, **options)[0]
+
+
+def render_all(
+    conversations: Sequence[Sequence[Message]],
     rule: TextRule,
     *,
     add_generation_prompt: bool = False,
@@ -69,15 +74,15 @@ def render(
     added: Collection[str] = (),
     supervise: bool = True,
     close_answers: bool = False,
-) -> Rendered:
-    """Render a conversation with `rule.template`.
+) -> list[Rendered]:
+    """Render conversations with `rule.template`, all in one question to the process that runs templates.
 
     Args:
-        messages: text and media parts only; coordinates are text by now.
+        conversations: messages of text and media parts only; coordinates are text by now.
         rule: template and special tokens.
         add_generation_prompt: end where the assistant is to speak.
         tools: schemas for templates that take them.
-        limits: of time and length.
+        limits: of time and length; of each conversation, and of the time for all.
         specials: the tokenizer's control tokens; typed by anyone they are text.
         added: its other added tokens; those that the template writes are control tokens too, except in answers.
         supervise: find out which characters are answers; else none are.
@@ -88,11 +93,19 @@ def render(
     """
     if not rule.template:
         raise EyespotError("template-missing", "the model has no chat template")
-    length = sum(len(m.text) for m in messages)
-    if length > limits.max_text_chars:
-        raise EyespotError("too-long", f"{length:,} characters of text, more than {limits.max_text_chars:,}")
-    rendering = _Rendering(messages, rule, add_generation_prompt, tools, limits, specials, added)
-    return rendering.result(supervise and not add_generation_prompt, close_answers)
+    for messages in conversations:
+        length = sum(len(m.text) for m in messages)
+        if length > limits.max_text_chars:
+            raise EyespotError("too-long", f"{length:,} characters of text, more than {limits.max_text_chars:,}")
+    marks = Marks.beside(*([m.text, m.tool_calls] for messages in conversations for m in messages), tools or [])
+    renderings = [
+        _Rendering(messages, rule, add_generation_prompt, tools, limits, specials, added, marks)
+        for messages in conversations
+    ]
+    asked = [variables for rendering in renderings for variables in rendering.asked()]
+    texts = iter(render_template(renderings[0].template, asked, marks=marks.generation, limits=limits) if asked else ())
+    supervise = supervise and not add_generation_prompt
+    return [rendering.result(next(texts), next(texts), supervise, close_answers) for rendering in renderings]
 
 
 @lru_cache(maxsize=64)
@@ -117,8 +130,9 @@ class _Rendering:
         limits: Limits,
         specials: Collection[str],
         added: Collection[str],
+        marks: Marks,
     ) -> None:
-        self.messages, self.rule, self.limits = messages, rule, limits
+        self.messages, self.rule, self.limits, self.marks = messages, rule, limits, marks
         self.add_generation_prompt = add_generation_prompt
         self.template = TEMPLATES.get(rule.template or "", rule.template or "")
         names = ("bos_token", "eos_token", "pad_token", "image_token", "video_token")
@@ -128,12 +142,15 @@ class _Rendering:
         self.shape = probe(self.template, rule.image_token, tuple(self.named.items()), limits)
         if not (self.shape.strings or self.shape.parts):
             raise EyespotError("template-failed", "the chat template writes nothing of a user's text")
-        self.marks = Marks.beside([m.text for m in messages], [m.tool_calls for m in messages], tools or [])
         named = tuple(self.named.values())
         self.in_answers, self.elsewhere, self.any_token = _control(self.template, named, tuple(specials), tuple(added))
         self.tools = break_up(list(tools), self.elsewhere, self.marks.broken) if tools else None
 
     # -- what the template sees ---------------------------------------------------------------------------------------
+
+    def asked(self) -> list[dict[str, Any]]:
+        """The variables of the rendering with marks and of the one without."""
+        return [self._variables(len(self.messages), marked, self.add_generation_prompt) for marked in (True, False)]
 
     def _variables(self, count: int, marked: bool, prompt: bool) -> dict[str, Any]:
         return {
@@ -182,14 +199,13 @@ class _Rendering:
 
     # -- what came of it ----------------------------------------------------------------------------------------------
 
-    def _rendered(self, variables: Iterable[dict[str, Any]]) -> list[Marked]:
-        texts = render_template(self.template, list(variables), marks=self.marks.generation, limits=self.limits)
-        return [self.marks.read(text, self.any_token) for text in texts]
+    def _read(self, text: str) -> Marked:
+        return self.marks.read(text, self.any_token)
 
-    def result(self, supervise: bool, close_answers: bool) -> Rendered:
-        count, prompt = len(self.messages), self.add_generation_prompt
-        marked, plain = self._rendered(self._variables(count, m, prompt) for m in (True, False))
-        seen = marked if marked.text == plain.text else plain
+    def result(self, marked: str, plain: str, supervise: bool, close_answers: bool) -> Rendered:
+        """What the template wrote with marks, and without: where the marks changed nothing, they say who wrote what."""
+        with_marks, without = self._read(marked), self._read(plain)
+        seen = with_marks if with_marks.text == without.text else without
         placed = [token for token in seen.tokens if token.text in self.places]
         media = tuple(token.start for token in placed)
         self._check_media([self.places[token.text] for token in placed])
@@ -237,7 +253,8 @@ class _Rendering:
         if not indices:
             return {}
         renders = [v for i in indices for v in (self._variables(i, False, True), self._variables(i + 1, False, False))]
-        rendered, found = self._rendered(renders), {}
+        texts = render_template(self.template, renders, marks=self.marks.generation, limits=self.limits)
+        rendered, found = [self._read(text) for text in texts], {}
         for i, before, after in zip(indices, rendered[::2], rendered[1::2], strict=True):
             start = len(before.text)
             if not (seen.text.startswith(after.text) and after.text.startswith(before.text)):

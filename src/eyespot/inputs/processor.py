@@ -19,7 +19,7 @@ from eyespot.contracts.message import Example, Message, Text, Turns
 from eyespot.contracts.shapes import Int, Tensor
 from eyespot.errors import EyespotError
 from eyespot.inputs.anyres import embeddings_of
-from eyespot.inputs.chat import render
+from eyespot.inputs.chat import render_all
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.decode import decode_image
 from eyespot.inputs.patches import prepare_image
@@ -33,6 +33,7 @@ from eyespot.runtime.limits import LIMITS, Limits
 # Short conversations are kept as tokens: the same questions come again and again in training.
 KEPT_CONVERSATIONS = 8192
 KEPT_CHARACTERS = 2048
+TOGETHER = 32  # conversations rendered at once; they share the time that a template may take
 
 
 class Processor:
@@ -112,12 +113,12 @@ class Processor:
                 wanted = pairs(messages)
                 media = self._media([wanted[0]], root, allow_private, limits)
                 wanted = [write_places(pair, media, self.contract.coordinates) for pair in wanted]
-                texts = [self._tokens(pair, rule, asked, limits) for pair in wanted]
+                texts = self._tokens(wanted, rule, asked, limits)
                 parts, parents, truncated = self._branches(texts, media, max_length)
             else:
                 media = self._media([messages], root, allow_private, limits)
                 messages = write_places(messages, media, self.contract.coordinates)
-                whole = self._tokens(messages, rule, asked, limits).spread(self._counts(media))
+                whole = self._tokens([messages], rule, asked, limits)[0].spread(self._counts(media))
                 text = whole if max_length is None else self._fitted(whole, max_length)
                 parts, parents, truncated = [text], [-1], len(whole) - len(text)
             encoded = _joined(sample_id, source, parts, parents, media, truncated)
@@ -199,29 +200,38 @@ class Processor:
             return []
         return [rule.tokens_per_image or embeddings_of(m, rule.extra_tokens) for m in media]
 
-    def _tokens(self, messages: tuple[Message, ...], rule: TextRule, asked: Mapping, limits: Limits) -> Conversation:
-        """The text of a conversation as tokens, one placeholder for each picture."""
-        key = None
-        if not asked["tools"] and sum(len(m.text) for m in messages) <= KEPT_CHARACTERS:
-            key = _key(messages, rule, asked)
-        if key is not None and key in self._kept:
-            return self._kept[key]
+    def _tokens(
+        self, conversations: Sequence[tuple[Message, ...]], rule: TextRule, asked: Mapping[str, Any], limits: Limits
+    ) -> list[Conversation]:
+        """The text of each conversation as tokens, one placeholder for each picture; those kept are not made again."""
+        keys = [None if asked["tools"] else _key(messages, rule, asked) for messages in conversations]
+        found = [self._kept.get(key) for key in keys]
+        for start in range(0, len(found), TOGETHER):
+            new = [i for i in range(start, min(start + TOGETHER, len(found))) if found[i] is None]
+            made = self._made([conversations[i] for i in new], rule, asked, limits)
+            for i, conversation in zip(new, made, strict=True):
+                found[i] = conversation
+                self._keep(keys[i], conversation)
+        return found  # type: ignore[return-value]
+
+    def _made(
+        self, conversations: Sequence[tuple[Message, ...]], rule: TextRule, asked: Mapping[str, Any], limits: Limits
+    ) -> list[Conversation]:
+        if not conversations:
+            return []
         tokenizer = self._tokenizer()
-        rendered = render(
-            messages,
-            rule,
-            **asked,
-            limits=limits,
-            specials=tokenizer.special_tokens,
-            added=tokenizer.added_tokens,
-        )
-        conversation = tokenise(rendered, messages, tokenizer, rule)
-        self._within(conversation.ids)
+        names = {"specials": tokenizer.special_tokens, "added": tokenizer.added_tokens}
+        rendered = render_all(conversations, rule, **asked, **names, limits=limits)
+        made = [tokenise(r, messages, tokenizer, rule) for r, messages in zip(rendered, conversations, strict=True)]
+        for conversation in made:
+            self._within(conversation.ids)
+        return made
+
+    def _keep(self, key: Any, conversation: Conversation) -> None:
         if key is not None:
             if len(self._kept) >= KEPT_CONVERSATIONS:
                 self._kept.clear()
             self._kept[key] = conversation
-        return conversation
 
     def _fitted(self, text: Conversation, max_length: int) -> Conversation:
         """At most `max_length` tokens: text at the end is cut off for training, and never a picture."""
@@ -292,8 +302,10 @@ def _wanted(messages: Sequence[Message]) -> bool:
 
 
 def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any]) -> Any:
-    """What the tokens of a conversation depend on, or None where they depend on more (tool calls, the clock)."""
+    """What a conversation's tokens depend on; None where it is long or they depend on more (tool calls, the clock)."""
     if any(m.tool_calls for m in messages) or "strftime_now" in (rule.template or ""):
+        return None
+    if sum(len(m.text) for m in messages) > KEPT_CHARACTERS:
         return None
     written = tuple(
         (m.role, tuple(p.text if isinstance(p, Text) else (p.kind,) for p in m.parts), m.name, m.tool_call_id, m.weight)
