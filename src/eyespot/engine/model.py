@@ -8,17 +8,19 @@ from typing import Any
 import torch
 
 from eyespot import families
-from eyespot.contracts.batch import Batch
+from eyespot.contracts.batch import Batch, MediaBatch
 from eyespot.contracts.message import Message
 from eyespot.contracts.protocols import Reply, Usage
 from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.data.packing import media_batch, pack
+from eyespot.engine.features import PatchFeatures, patch_features
 from eyespot.engine.generate import Sampling, answer_packed, decode
 from eyespot.errors import EyespotError, nearest
 from eyespot.inputs.decode import decode_image
 from eyespot.inputs.messages import as_list, read_messages
 from eyespot.inputs.patches import prepare_image
 from eyespot.models.dual import DualEncoder
+from eyespot.models.encoders.vit import VisionEncoder
 from eyespot.models.vlm import VisionLanguageModel
 
 
@@ -118,20 +120,40 @@ class Model:
         batch = pack([encoded]).to(self.device)
         return Trace(batch.input_ids, batch.position_ids, module.logits(module(batch).last))
 
-    # ----------------------------------------------------------------------------------------------- contrastive models
+    # ---------------------------------------------------------------------------------------------- vectors of pictures
 
     @torch.inference_mode()
     def encode_images(self, images: Any) -> Float[Tensor, "B D"]:
-        """Unit vectors of pictures (paths, PIL images, uint8 arrays, bytes, URLs)."""
-        dual = self._dual("encode_images")
-        rule = self.contract.image
-        items = [
-            prepare_image(decode_image(image, rule=rule, name=f"image {i}"), rule)
-            for i, image in enumerate(as_list(images))
-        ]
-        if not items:
-            raise EyespotError("argument", "expected at least one image, got none", where="images")
-        return dual.encode_images(media_batch(items).to(self.device))
+        """One vector for each picture (paths, PIL images, uint8 arrays, bytes, URLs).
+
+        Of two towers: unit vectors in their common space. Of an image tower alone (DINOv2, ViT, CLIP's): the pooled
+        vector as the published model gives it, of any length: only a common space says that length means nothing.
+        """
+        if isinstance(self.module, VisionEncoder):
+            return self.module.pooled(self._pictures(images))
+        return self._dual("encode_images").encode_images(self._pictures(images))
+
+    @torch.inference_mode()
+    def features(self, images: Any, layers: Sequence[int] = (-1,), norm: bool = False) -> PatchFeatures:
+        """Patch features of any layer, with their grid: what the vision encoder sees at each place of a picture.
+
+        Args:
+            images: pictures, as of `encode_images`; prepared as the contract says.
+            layers: indices into the L + 1 hidden states, as Hugging Face counts them: 0 goes into the first block, -1
+                comes out of the last one.
+            norm: let the encoder's final norm follow (``last_hidden_state`` of DINOv2 and ViT, whose layer is -1).
+
+        Returns:
+            `values` (layers, N, E) and the grids; `maps()` gives (layers, rows, columns, E) for each picture or tile.
+
+        Raises:
+            EyespotError: ``not-supported`` for a model without a vision encoder, or one without a final norm;
+                ``argument`` for a layer that there is not.
+        """
+        encoder = getattr(self.module, "vision_encoder", self.module)
+        if not hasattr(encoder, "features"):
+            raise EyespotError("not-supported", f"this {self.loaded.family} model has no vision encoder")
+        return patch_features(encoder, self._pictures(images), layers, norm)
 
     @torch.inference_mode()
     def encode_texts(self, texts: Sequence[str]) -> Float[Tensor, "B D"]:
@@ -147,6 +169,19 @@ class Model:
         return dual.similarity(self.encode_images(images), self.encode_texts(texts))
 
     # ----------------------------------------------------------------------------------------------------------- inside
+
+    def _pictures(self, images: Any) -> MediaBatch:
+        """Pictures prepared by the contract, as the encoder takes them."""
+        rule = self.contract.image
+        if rule is None:
+            raise EyespotError("not-supported", f"this {self.loaded.family} model takes no pictures")
+        items = [
+            prepare_image(decode_image(image, rule=rule, name=f"image {i}"), rule)
+            for i, image in enumerate(as_list(images))
+        ]
+        if not items:
+            raise EyespotError("argument", "expected at least one image, got none", where="images")
+        return media_batch(items).to(self.device)
 
     def _text_ids(self, texts: list[str]) -> Int[Tensor, "B l"]:
         return torch.as_tensor(self.processor.encode_texts(texts), device=self.device)
@@ -205,8 +240,8 @@ class Model:
             return self.module
         raise EyespotError(
             "not-supported",
-            f"{verb} needs a model with a decoder; this is a {self.loaded.family} model (an image and a text tower)",
-            remedy="Use encode_images, encode_texts or similarity, or load a LLaVA-like model.",
+            f"{verb} needs a model with a decoder; this is a {self.loaded.family} model, which has none",
+            remedy="Use encode_images, encode_texts, similarity or features, or load a LLaVA-like model.",
         )
 
     def _dual(self, verb: str) -> DualEncoder:

@@ -118,5 +118,5 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda c: c.class_token if isinstance(c, VitConfig) else isinstance(c, DualConfig) and c.logit_bias is None,
+    holds=lambda c: c.pre_norm if isinstance(c, VitConfig) else isinstance(c, DualConfig) and c.logit_bias is None,
 )

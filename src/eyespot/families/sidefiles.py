@@ -25,6 +25,7 @@ OWN = (
     "chat_template.jinja",
 )  # fmt: skip
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PIL's numbers
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 _CLIP = {
@@ -47,8 +48,9 @@ _PATCHED = _SIGLIP | {"resample": 2, "patch_size": 16, "max_num_patches": 256}
 # What each published processor class does with keys that its file leaves out.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "CLIPImageProcessor": _CLIP, "LlavaImageProcessor": _CLIP | {"do_pad": False}, "SiglipImageProcessor": _SIGLIP,
-    TILED: _TILED, PATCHED: _PATCHED,
+    TILED: _TILED, PATCHED: _PATCHED, "BitImageProcessor": _CLIP, "ViTImageProcessor": _SIGLIP | {"resample": 2},
 }  # fmt: skip
+_UNCUT = ("SiglipImageProcessor", "ViTImageProcessor")  # both sides to the size, and nothing to crop
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -184,8 +186,8 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     if (rule.max_patches is None) == (kind == PATCHED):
         raise EyespotError("layout-unsupported", f"{kind} cannot resize by {rule.resize!r} (contract.image.resize)")
     name = "LlavaImageProcessor" if rule.resize == "pad" else kind
-    if rule.resize == "pad" and kind == "SiglipImageProcessor":
-        raise EyespotError("layout-unsupported", "SigLIP's image processor cannot pad (contract.image.resize)")
+    if rule.resize == "pad" and kind in _UNCUT:
+        raise EyespotError("layout-unsupported", f"{kind} cannot pad (contract.image.resize)")
     edge = rule.shortest_edge or min(rule.size)
     raw: dict[str, Any] = {
         "image_processor_type": name, "do_convert_rgb": True, "do_resize": rule.resize != "none",
@@ -193,7 +195,7 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
         "resample": RESAMPLE.index(rule.resample), "do_rescale": rule.scale != 1.0, "rescale_factor": rule.scale,
         "do_normalize": rule.normalize, "image_mean": list(rule.mean), "image_std": list(rule.std),
     }  # fmt: skip
-    if kind != "SiglipImageProcessor":
+    if kind not in _UNCUT:
         raw |= {"do_center_crop": rule.crop, "crop_size": _sides(rule.size)}
     if name == "LlavaImageProcessor":
         raw["do_pad"] = rule.resize == "pad"
@@ -280,4 +282,4 @@ def _sides(size: tuple[int, int]) -> dict[str, int]:
 
 
 def _written_size(kind: str, size: tuple[int, int]) -> dict[str, int]:
-    return _sides(size) if kind == "SiglipImageProcessor" else {"shortest_edge": min(size)}
+    return _sides(size) if kind in _UNCUT else {"shortest_edge": min(size)}

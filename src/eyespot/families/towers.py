@@ -84,6 +84,7 @@ class TowerForm:
         processor: the image processor class that its checkpoints name.
         counts_patches: ``num_patches`` says how large the position table is, not ``image_size``.
         linear: see `vision_rules`.
+        more: further keys that are read as they are, {theirs: ours}.
     """
 
     model_type: str
@@ -94,12 +95,13 @@ class TowerForm:
     head_key: str | None = None
     counts_patches: bool = False
     linear: bool = False
+    more: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, raw: Json, projection_size: int | None = None) -> VitConfig:
         """Their config as ours."""
         raw = {**self.defaults, **raw}
         check_sizes(raw, _SIZES, "vision_config.")
-        own = {ours: raw[theirs] for theirs, ours in _SHARED.items()} | dict(self.fixed)
+        own = {ours: raw[theirs] for theirs, ours in {**_SHARED, **self.more}.items()} | dict(self.fixed)
         patch = _side(raw, "patch_size")
         size = _table_side(raw, patch) if self.counts_patches else _side(raw, "image_size")
         if patch > size:
@@ -118,7 +120,7 @@ class TowerForm:
         Raises:
             EyespotError: ``layout-unsupported`` naming the fields that this form cannot express.
         """
-        raw: dict[str, Any] = {theirs: getattr(config, ours) for theirs, ours in _SHARED.items()}
+        raw: dict[str, Any] = {theirs: getattr(config, ours) for theirs, ours in {**_SHARED, **self.more}.items()}
         raw |= {
             "model_type": self.model_type, "patch_size": config.patch_size, "num_channels": config.channels,
             "hidden_act": written_activation(config.activation), "attention_dropout": 0.0,

@@ -25,6 +25,6 @@ def initialize(module: nn.Module, std: float = 0.02) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         for parameter_name, parameter in part.named_parameters(recurse=False):
-            if parameter_name in ("class_embedding", "position_embedding", "probe"):
+            if parameter_name in ("class_embedding", "position_embedding", "probe", "registers", "mask_token"):
                 with torch.no_grad():
                     parameter.normal_(std=std)

@@ -1,5 +1,6 @@
 """The pre-norm transformer block that the towers for pictures and text share, and how hidden states are counted."""
 
+import torch
 from torch import nn
 
 from eyespot.contracts.batch import Segments
@@ -24,6 +25,7 @@ class EncoderBlock(nn.Module):
         qkv_bias: bias of the three input projections.
         norm: ``layer`` or ``rms``.
         gated: SwiGLU instead of two layers.
+        layer_scale: a learned factor for each channel of what either half adds (Touvron et al. 2021).
     """
 
     def __init__(
@@ -36,19 +38,24 @@ class EncoderBlock(nn.Module):
         qkv_bias: bool = True,
         norm: str = "layer",
         gated: bool = False,
+        layer_scale: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = NORMS[norm](size, eps)
         self.attn = SelfAttention(size, heads, qkv_bias=qkv_bias)
         self.norm2 = NORMS[norm](size, eps)
         self.mlp = GatedMlp(size, inner, bias=True) if gated else Mlp(size, inner, activation)
+        self.scale1 = nn.Parameter(torch.ones(size)) if layer_scale else None
+        self.scale2 = nn.Parameter(torch.ones(size)) if layer_scale else None
 
     def forward(
         self, x: Float[Tensor, "T E"], segments: Segments, rotary: Rotary | None = None
     ) -> Float[Tensor, "T E"]:
         """One block over packed tokens."""
-        x = x + self.attn(self.norm1(x), segments, rotary=rotary)
-        return x + self.mlp(self.norm2(x))
+        added = self.attn(self.norm1(x), segments, rotary=rotary)
+        x = x + (added if self.scale1 is None else added * self.scale1)
+        added = self.mlp(self.norm2(x))
+        return x + (added if self.scale2 is None else added * self.scale2)
 
 
 def layer_index(layer: int, num_layers: int) -> int:

@@ -1,10 +1,11 @@
-"""Plain vision transformer by configuration: CLIP's and SigLIP's towers, and small ones with a convolutional stem.
+"""Plain vision transformer by configuration: towers of CLIP, SigLIP, ViT and DINOv2, small ones with a conv stem.
 
 It reads raw patches, packed, and never sees a padded picture. `features` gives what a connector needs, the outputs
 of chosen blocks before any final norm (Hugging Face's `hidden_states`: index 0 is the input of block 0, -2 the output
-of the last block but one); blocks behind the deepest wanted one are not run. `pooled` gives the contrastive vector.
+of the last block but one); blocks behind the deepest wanted one are not run. `pooled` gives a picture's one vector.
 
-CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023. Flags: `transformers` modeling_clip.py, modeling_siglip.py.
+CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023; ViT: Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2023; registers:
+Darcet et al. 2024. Flags: `transformers` modeling_clip.py, modeling_siglip.py, modeling_vit.py, modeling_dinov2.py.
 """
 
 from dataclasses import dataclass
@@ -35,11 +36,17 @@ class VitConfig(Config):
         pre_norm: a LayerNorm before block 0 (CLIP's `pre_layrnorm`).
         post_norm: ``none``; ``pooled``: on the pooled vector only (CLIP); ``sequence``: on all tokens (SigLIP).
         pool: ``class``, ``map`` (SigLIP's attention head), ``mean`` or ``none``.
+        pooled_dense: a dense layer of the same width with ``tanh`` on the pooled vector (ViT's and BERT's pooler).
         projection_size: width of the contrastive space; None: no projection.
         stem: ``patch`` (one linear map of each patch) or ``conv`` (stride-2 convolutions down to the patch grid).
         stem_channels: output channels of the convolutions before the last.
         interpolate_positions: resize of the position table for other picture sizes.
-        position_filter: how: ``bicubic`` as it is, ``bilinear`` with antialiasing (SigLIP 2's native aspect).
+        position_filter: how: ``bicubic`` as it is, or with antialiasing ``bicubic_smooth`` (DINOv2 with registers) and
+            ``bilinear`` (SigLIP 2's native aspect).
+        registers: learned tokens without a place, between the class token and the patches.
+        layer_scale: a learned factor for each channel of what a block adds (DINOv2).
+        gated: SwiGLU in the blocks instead of two layers with `activation`.
+        mask_token: what training put in the place of hidden patches; kept for export.
     """
 
     hidden_size: int = 768
@@ -57,17 +64,27 @@ class VitConfig(Config):
     qkv_bias: bool = True
     post_norm: Literal["none", "pooled", "sequence"] = "none"
     pool: Literal["none", "class", "map", "mean"] = "none"
+    pooled_dense: Literal["none", "tanh"] = "none"
     projection_size: int | None = None
     projection_bias: bool = False
     stem: Literal["patch", "conv"] = "patch"
     stem_channels: tuple[int, ...] = ()
     interpolate_positions: bool = False
-    position_filter: Literal["bicubic", "bilinear"] = "bicubic"
+    position_filter: Literal["bicubic", "bicubic_smooth", "bilinear"] = "bicubic"
+    registers: int = 0
+    layer_scale: bool = False
+    gated: bool = False
+    mask_token: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
         """Patch rows and columns of the position table."""
         return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    @property
+    def extra_tokens(self) -> int:
+        """Tokens before the patches of each picture."""
+        return self.class_token + self.registers
 
     @property
     def output_size(self) -> int:
@@ -85,17 +102,21 @@ class VisionEncoder(nn.Module):
         stem = ConvStem if config.stem == "conv" else PatchStem
         self.stem = stem(config.channels, config.patch_size, size, config.patch_bias, config.stem_channels)
         self.class_embedding = nn.Parameter(torch.empty(size)) if config.class_token else None
+        self.registers = nn.Parameter(torch.empty(config.registers, size)) if config.registers else None
+        self.mask_token = nn.Parameter(torch.empty(size)) if config.mask_token else None
         rows = config.grid[0] * config.grid[1] + config.class_token
         self.position_embedding = nn.Parameter(torch.empty(rows, size))
         self.pre_norm = nn.LayerNorm(size, config.norm_eps) if config.pre_norm else None
         self.blocks = nn.ModuleList(
             EncoderBlock(
-                size, config.num_heads, config.intermediate_size, config.activation, config.norm_eps, config.qkv_bias
+                size, config.num_heads, config.intermediate_size, config.activation, config.norm_eps, config.qkv_bias,
+                gated=config.gated, layer_scale=config.layer_scale,
             )
             for _ in range(config.num_layers)
-        )
+        )  # fmt: skip
         self.post_norm = nn.LayerNorm(size, config.norm_eps) if config.post_norm != "none" else None
         self.pool = AttentionPool(config) if config.pool == "map" else None
+        self.dense = nn.Linear(size, size) if config.pooled_dense == "tanh" else None
         self.projection = (
             nn.Linear(size, config.projection_size, bias=config.projection_bias) if config.projection_size else None
         )
@@ -108,12 +129,12 @@ class VisionEncoder(nn.Module):
         Args:
             media: raw patches with their grids.
             layers: indices into the L + 1 hidden states.
-            keep_class: leave the class token in (LLaVA's ``full``), before each picture's patches.
+            keep_class: leave the class token (LLaVA's ``full``) and registers in, before each picture's patches.
         """
         wanted = [self.layer_index(layer) for layer in layers]
         states = self._hidden_states(media, stop=max(wanted), keep=set(wanted))
         chosen = torch.cat([states[i] for i in wanted], dim=-1)
-        return chosen if keep_class or self.class_embedding is None else self._drop_class(chosen, media)
+        return chosen if keep_class or not self.config.extra_tokens else self._patches_only(chosen, media)
 
     def pooled(self, media: MediaBatch) -> Float[Tensor, "B O"]:
         """One vector for each tile, not normalised."""
@@ -132,6 +153,8 @@ class VisionEncoder(nn.Module):
             raise EyespotError("not-supported", "this vision encoder has no pooled output (pool='none')")
         if self.config.post_norm == "pooled" and self.post_norm is not None:
             x = self.post_norm(x)
+        if self.dense is not None:
+            x = self.dense(x).tanh()
         return self.projection(x) if self.projection is not None else x
 
     def layer_index(self, layer: int) -> int:
@@ -142,7 +165,7 @@ class VisionEncoder(nn.Module):
         """Parameters that `features` with these layers never reads; they are kept for export."""
         deepest = max(self.layer_index(layer) for layer in layers)
         behind = [f"blocks.{i}." for i in range(deepest, self.config.num_layers)]
-        prefixes = (*behind, "post_norm.", "pool.", "projection.")
+        prefixes = (*behind, "post_norm.", "pool.", "dense.", "projection.", "mask_token")
         return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
     def _hidden_states(self, media: MediaBatch, stop: int, keep: set[int]) -> dict[int, Tensor]:
@@ -166,11 +189,13 @@ class VisionEncoder(nn.Module):
         return self.pre_norm(x) if self.pre_norm is not None else x
 
     def _with_positions(self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int]) -> Float[Tensor, "B m E"]:
-        table = self._position_table(grid)
-        if self.class_embedding is None:
-            return x + table
-        first = self.class_embedding.expand(len(x), 1, -1).to(x.dtype)
-        return torch.cat([first, x], dim=1) + table
+        table, head = self._position_table(grid), int(self.config.class_token)
+        if self.class_embedding is not None:
+            x = torch.cat([self.class_embedding.expand(len(x), 1, -1).to(x.dtype), x], dim=1)
+        x = x + table
+        if self.registers is None:
+            return x
+        return torch.cat([x[:, :head], self.registers.expand(len(x), -1, -1).to(x.dtype), x[:, head:]], dim=1)
 
     def _position_table(self, grid: tuple[int, int, int]) -> Float[Tensor, "m E"]:
         native = self.config.grid
@@ -184,18 +209,19 @@ class VisionEncoder(nn.Module):
             )
         first, patches = self.position_embedding.split([int(self.config.class_token), native[0] * native[1]])
         square = patches.float().unflatten(0, native).permute(2, 0, 1)[None]
-        how = self.config.position_filter
-        resized = F.interpolate(square, size=grid[1:], mode=how, align_corners=False, antialias=how == "bilinear")
+        mode = self.config.position_filter.removesuffix("_smooth")
+        smooth = self.config.position_filter != "bicubic"
+        resized = F.interpolate(square, size=grid[1:], mode=mode, align_corners=False, antialias=smooth)
         return torch.cat([first, resized[0].permute(1, 2, 0).flatten(0, 1).to(first.dtype)])
 
     def _lengths(self, media: MediaBatch) -> tuple[int, ...]:
-        return tuple(t * h * w + self.config.class_token for t, h, w in media.grids)
+        return tuple(t * h * w + self.config.extra_tokens for t, h, w in media.grids)
 
-    def _drop_class(self, x: Float[Tensor, "T E"], media: MediaBatch) -> Float[Tensor, "N E"]:
-        lengths = self._lengths(media)
+    def _patches_only(self, x: Float[Tensor, "T E"], media: MediaBatch) -> Float[Tensor, "N E"]:
+        lengths, extra = self._lengths(media), self.config.extra_tokens
         if len(set(lengths)) == 1:
-            return x.unflatten(0, (len(lengths), lengths[0]))[:, 1:].flatten(0, 1)
-        return torch.cat([part[1:] for part in x.split(lengths)])
+            return x.unflatten(0, (len(lengths), lengths[0]))[:, extra:].flatten(0, 1)
+        return torch.cat([part[extra:] for part in x.split(lengths)])
 
 
 class AttentionPool(nn.Module):
