@@ -123,7 +123,7 @@ def test_a_fresh_export_names_the_tokenizers_own_ids_and_keeps_a_video_processor
     assert json.loads((tmp_path / "b" / "video_preprocessor_config.json").read_text()) == {"fps": 2}
 
 
-@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl"])
 def test_pictures_of_any_size_are_answered_and_cached_tokens_are_those_of_the_whole_row(name, tmp_path):
     families.save(made(name), tmp_path)
     model = Model(families.load(tmp_path))

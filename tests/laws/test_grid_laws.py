@@ -20,20 +20,31 @@ from tests.laws.test_laws import BAR, SEEN, distance, learn
 PLAN = MediaPlan(merge_size=2, positions="grid", interval=2.5)  # times go further than rows and columns
 
 
-@pytest.fixture(scope="module", params=["whole frames", "windows"])
+@pytest.fixture(scope="module", params=["whole frames", "windows", "taps and a table"])
 def model(request) -> VisionLanguageModel:
-    windows = request.param == "windows"
+    return drawn(windows=request.param == "windows", deep=request.param == "taps and a table")
+
+
+@pytest.fixture(scope="module")
+def tapped() -> VisionLanguageModel:
+    return drawn(windows=False, deep=True)
+
+
+def drawn(windows: bool, deep: bool) -> VisionLanguageModel:
+    connector = ConnectorConfig("patch_merger", 16, 32, merge_size=2, norm="rms" if windows else "layer")
     config = VlmConfig(
         vision=GridVitConfig(
             hidden_size=16, num_layers=3, num_heads=2, intermediate_size=24, patch_size=4, gated=windows,
             norm="rms" if windows else "layer", window_size=16 if windows else None, full_layers=(1,),
+            table_size=3 if deep else None,
         ),
-        connector=ConnectorConfig("patch_merger", 16, 32, merge_size=2, norm="rms" if windows else "layer"),
+        connector=connector,
         decoder=DecoderConfig(
-            vocab_size=60, hidden_size=32, num_layers=2, num_heads=4, num_kv_heads=2, intermediate_size=64,
-            qkv_bias=True, rope=RopeConfig(sections=(1, 1, 2)),
+            vocab_size=60, hidden_size=32, num_layers=3 if deep else 2, num_heads=4, num_kv_heads=2,
+            intermediate_size=64, qkv_bias=True, qk_norm=deep, rope=RopeConfig(sections=(1, 1, 2), interleaved=deep),
         ),
-        select_layers=(-1,),
+        select_layers=(-1,), deep_layers=(1, 3) if deep else (),
+        deep_connector=connector.replace(norm_joined=True) if deep else None,
     )  # fmt: skip
     module = VisionLanguageModel(config)
     generator = torch.Generator().manual_seed(0)
@@ -120,3 +131,16 @@ def test_the_packing_law_sees_samples_that_see_each_other(model):
     batch = pack(SAMPLES)
     merged = replace(batch, segments=Segments.of((batch.segments.tokens,)))
     assert distance(learn(model, merged), learn(model, *(pack([s]) for s in SAMPLES))) >= SEEN
+
+
+@pytest.mark.parametrize(("later", "further"), [(1, 0), (0, 1)], ids=["a layer later", "a place further"])
+def test_the_packing_law_sees_features_that_are_added_elsewhere(tapped, later, further, monkeypatch):
+    right = learn(tapped, *(pack([s]) for s in SAMPLES))
+    forward = tapped.decoder.forward
+
+    def planted(hidden, position_ids, segments, cache=None, adds=None, taps=()):
+        moved = {layer + later: (slots + further, rows) for layer, (slots, rows) in (adds or {}).items()}
+        return forward(hidden, position_ids, segments, cache, moved, taps)
+
+    monkeypatch.setattr(tapped.decoder, "forward", planted)
+    assert distance(learn(tapped, pack(SAMPLES)), right) >= SEEN

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 
 from eyespot.contracts.batch import MediaBatch
 from eyespot.errors import EyespotError
@@ -115,6 +117,40 @@ def test_a_grid_that_does_not_divide_is_refused():
     with pytest.raises(EyespotError, match="3 x 4 patches") as caught:
         tower().features(media((1, 3, 4)))
     assert caught.value.code == "media-size"
+
+
+@pytest.mark.parametrize("grid", [(1, 8, 8), (2, 2, 12), (1, 4, 2), (3, 6, 10)])
+def test_a_table_of_positions_is_stretched_from_corner_to_corner(grid):
+    side, (t, h, w) = 5, grid
+    table = torch.randn(side**2, 3)
+    layout = grid_layout((grid,), 2, None, CPU, side)
+    made = (table[layout.corners] * layout.weights[..., None]).sum(1)
+    square = rearrange(table, "(r c) e -> 1 e r c", r=side)
+    slow = F.interpolate(square, size=(h, w), mode="bilinear", align_corners=True)[0].expand(t, -1, -1, -1)
+    blocks = rearrange(slow, "t e (h a) (w b) -> (t h w a b) e", a=2, b=2)
+    torch.testing.assert_close(made, blocks, rtol=1e-5, atol=1e-5)
+
+
+def test_a_frame_as_large_as_the_table_reads_it_as_it_is():
+    layout = grid_layout(((1, 4, 4),), 1, None, CPU, 4)
+    kept = layout.weights == 1
+    assert layout.corners[kept].tolist() == list(range(16))
+    assert layout.weights[~kept].abs().max() == 0
+
+
+def test_a_table_of_positions_does_not_care_for_the_order_of_windows():
+    batch = media((1, 6, 10), (2, 4, 6))
+    every = tower(window_size=16, full_layers=(0, 1, 2), table_size=3)
+    torch.testing.assert_close(every.features(batch), tower(table_size=3).features(batch), rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(every.features(batch), tower().features(batch), atol=1e-2)
+
+
+def test_the_merger_of_a_tap_norms_the_joined_block():
+    config = ConnectorConfig("patch_merger", 16, 24, merge_size=2, norm="layer", norm_joined=True)
+    deep, x = Connector(config), torch.randn(8, 16)
+    assert deep.norm.weight.shape == (64,)
+    hidden = F.gelu(deep.layers[0](F.layer_norm(x.view(2, 64), (64,), eps=1e-6)))
+    torch.testing.assert_close(deep(x), deep.layers[1](hidden))
 
 
 def test_the_merger_joins_the_patches_of_a_block():

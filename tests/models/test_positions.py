@@ -102,3 +102,12 @@ def test_sections_turn_with_their_own_axis():
         assert torch.equal(cos[:, band], plain[axis][:, band])
     assert torch.equal(cos[1], plain[0][1])
     assert sin.shape == (2, 16)
+
+
+def test_axes_take_turns_until_each_has_its_share_and_the_first_has_the_rest():
+    rope = RopeConfig(theta=1e6, sections=(4, 2, 2), interleaved=True)
+    places = torch.tensor([[5, 1], [7, 1], [2, 1]])
+    cos, _ = rotary_tables(places, rope, 16, torch.float32)
+    plain = [rotary_tables(places[i : i + 1], rope, 16, torch.float32)[0] for i in range(3)]
+    for i, axis in enumerate([0, 1, 2, 0, 1, 2, 0, 0] * 2):
+        assert torch.equal(cos[:, i], plain[axis][:, i])

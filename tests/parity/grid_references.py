@@ -135,6 +135,27 @@ def qwen2_5_vl(draw: str, text: dict | None = None, vision: dict | None = None, 
     return ready(hf.Qwen2_5_VLForConditionalGeneration(config), draw)
 
 
+def qwen3_vl(draw: str, text: dict | None = None, vision: dict | None = None, **changes: Any) -> torch.nn.Module:
+    """Two taps that are not the first two blocks, heads wider than the width has room for, sections of unlike size."""
+    tower = dict(
+        depth=4, hidden_size=32, out_hidden_size=64, intermediate_size=48, num_heads=2, patch_size=16,
+        spatial_merge_size=2, temporal_patch_size=2, hidden_act="gelu_pytorch_tanh", num_position_embeddings=25,
+        deepstack_visual_indexes=[0, 2],
+    )  # fmt: skip
+    rope = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [6, 3, 3], "mrope_interleaved": True}
+    own = {"head_dim": 24, "num_hidden_layers": 3, "rope_parameters": rope}
+    config = hf.Qwen3VLConfig(
+        text_config=text_settings(**own, **(text or {})), vision_config={**tower, **(vision or {})}, **tokens(),
+        **{"tie_word_embeddings": False, **changes},
+    )  # fmt: skip
+    return ready(hf.Qwen3VLForConditionalGeneration(config), draw)
+
+
+KINDS = {"qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "qwen3_vl": qwen3_vl}
+# What their image processors' files say beside the bounds.
+PROCESSORS = {"qwen3_vl": {"patch_size": 16, "image_mean": [0.5] * 3, "image_std": [0.5] * 3}}
+
+
 def ready(model: torch.nn.Module, draw: str) -> torch.nn.Module:
     """Redrawn, and stopping at the end tokens that a published generation config has."""
     model = redraw(model, draw)

@@ -1,4 +1,4 @@
-"""Qwen2-VL and Qwen2.5-VL against `transformers`: pixels, places, features, logits, loss, text; two draws."""
+"""Qwen2-VL, Qwen2.5-VL and Qwen3-VL against `transformers`: pixels, places, features, logits, loss, text; two draws."""
 
 import json
 
@@ -23,12 +23,13 @@ from eyespot.inputs.resize import smart_resize
 from eyespot.models.positions import Grid, positions
 from eyespot.train.losses import token_loss
 from tests.parity.grid_references import (
+    KINDS,
     LEAST,
     MOST,
+    PROCESSORS,
     TEMPLATE,
     image_processor,
     processor,
-    qwen2_5_vl,
     qwen2_vl,
     whole_processor,
 )
@@ -57,9 +58,6 @@ CONVERSATIONS = {
 }
 
 
-KINDS = {"qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl}
-
-
 @pytest.fixture(params=DRAWS)
 def draw(request) -> str:
     return request.param
@@ -75,7 +73,7 @@ def both(kind, draw, tmp_path):
     """The draw, their model and processor, and ours from their files."""
     reference = KINDS[kind](draw)
     reference.save_pretrained(tmp_path)
-    return draw, reference, processor(tmp_path), eyespot.load(tmp_path)
+    return draw, reference, processor(tmp_path, **PROCESSORS.get(kind, {})), eyespot.load(tmp_path)
 
 
 def inputs_of(theirs, messages, **options):
@@ -104,16 +102,21 @@ def test_ids_places_and_logits_agree_on_every_conversation(both):
 
 
 @torch.no_grad()
-def test_features_of_pictures_agree(both):
+def test_features_of_pictures_agree(both, kind):
     draw, reference, _, model = both
     pictures = [picture(60, 33), picture(300, 40, 1), picture(64, 64, 2), picture(5, 3, 3)]
-    made = image_processor()(pictures, return_tensors="pt")
-    expected = torch.cat(reference.get_image_features(made["pixel_values"], made["image_grid_thw"]).pooler_output)
+    made = image_processor(**PROCESSORS.get(kind, {}))(pictures, return_tensors="pt")
+    found = reference.get_image_features(made["pixel_values"], made["image_grid_thw"])
     items = [prepare_image(decode_image(p), model.contract.image) for p in pictures]
     batch = media_batch(items)
     assert torch.equal(batch.patches, made["pixel_values"])
     assert torch.equal(batch.grid_thw, made["image_grid_thw"])
-    assert relative(model.module.encode({"vision": batch})["vision"].main, expected) <= BAR[draw]
+    ours = model.module.encode({"vision": batch})["vision"]
+    assert relative(ours.main, torch.cat(found.pooler_output)) <= BAR[draw]
+    deep = getattr(found, "deepstack_features", [])
+    assert list(ours.deep) == list(range(len(deep)))
+    for layer, expected in enumerate(deep):
+        assert relative(ours.deep[layer], torch.cat(expected)) <= BAR[draw]
 
 
 def test_greedy_text_agrees(both):
@@ -186,6 +189,7 @@ def test_what_we_export_they_load_and_agree(both, tmp_path):
         assert relative(trace.logits, again.eval()(**inputs).logits[0]) <= BAR[draw], name
 
 
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
 @torch.no_grad()
 def test_flat_configs_of_the_hub_and_names_in_memory_give_the_same_model(kind, tmp_path):
     from safetensors.torch import save_file
@@ -214,19 +218,23 @@ def test_flat_configs_of_the_hub_and_names_in_memory_give_the_same_model(kind, t
 
 @torch.no_grad()
 def test_other_blocks_activations_and_windows_agree(tmp_path, kind, draw):
-    own = {"qwen2_vl": {"hidden_act": "gelu", "mlp_ratio": 3}, "qwen2_5_vl": {"window_size": 21 * 3 + 5}}[kind]
+    own = {
+        "qwen2_vl": {"hidden_act": "gelu", "mlp_ratio": 3}, "qwen2_5_vl": {"window_size": 21 * 3 + 5},
+        "qwen3_vl": {"hidden_act": "gelu", "num_position_embeddings": 4, "deepstack_visual_indexes": []},
+    }[kind]  # fmt: skip
     reference = KINDS[kind](
         draw, tie_word_embeddings=True, text={"num_key_value_heads": 4},
         vision={"patch_size": 7, "spatial_merge_size": 3, **own},
     )  # fmt: skip
     reference.save_pretrained(tmp_path)
-    theirs = processor(tmp_path, patch_size=7, merge_size=3)
+    theirs = processor(tmp_path, **{**PROCESSORS.get(kind, {}), "patch_size": 7, "merge_size": 3})
     model = eyespot.load(tmp_path)
     for messages in (CONVERSATIONS["one picture"], CONVERSATIONS["two turns"]):
         trace = model.trace(messages)
         assert relative(trace.logits, reference(**inputs_of(theirs, messages)).logits[0]) <= BAR[draw]
 
 
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
 @torch.no_grad()
 def test_videos_agree_beside_a_picture_and_text(both, kind):
     """Frames as they come, the last repeated; their rule for what follows a long video differs (docs/decisions)."""

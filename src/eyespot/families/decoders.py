@@ -51,6 +51,7 @@ class DecoderForm:
         qk_norm: RMS norm of each head's q and k.
         window: no sliding window, one for all layers, or one for the layers that the config lists.
         sections: of the rotary frequencies among position axes where the config names none; empty: one axis.
+        interleaved: the axes take turns among the frequencies.
     """
 
     model_type: str
@@ -61,6 +62,7 @@ class DecoderForm:
     qk_norm: bool = False
     window: Literal["none", "all", "layers"] = "none"
     sections: tuple[int, ...] = ()
+    interleaved: bool = False
 
     def read(self, raw: Json) -> DecoderConfig:
         """Their config as ours.
@@ -77,7 +79,7 @@ class DecoderForm:
         own |= {
             "num_kv_heads": heads if raw.get("num_key_value_heads") is None else raw["num_key_value_heads"],
             "head_dim": raw.get("head_dim"),
-            "rope": read_rope(raw, self.sections),
+            "rope": read_rope(raw, self.sections, self.interleaved),
             "qkv_bias": self.qkv_bias == "always" or (self.qkv_bias == "key" and bool(raw.get("attention_bias"))),
             "o_bias": self.qkv_bias == "key" and bool(raw.get("attention_bias")),
             "mlp_bias": self.mlp_bias and bool(raw.get("mlp_bias")),
@@ -96,8 +98,8 @@ class DecoderForm:
         raw = {theirs: getattr(config, ours) for theirs, ours in _PLAIN.items()}
         raw |= {
             "model_type": self.model_type, "num_key_value_heads": config.num_kv_heads, "hidden_act": "silu",
-            "head_dim": config.channels, "attention_dropout": 0.0, "use_cache": True, **write_rope(config.rope),
-            "bos_token_id": context.bos, "pad_token_id": context.pad,
+            "head_dim": config.channels, "attention_dropout": 0.0, "use_cache": True,
+            **write_rope(config.rope, self.interleaved), "bos_token_id": context.bos, "pad_token_id": context.pad,
             "eos_token_id": sidefiles.one_or_many(context.stops),
         }  # fmt: skip
         if self.qkv_bias == "key":
@@ -153,12 +155,13 @@ def canonical(config: DecoderConfig) -> DecoderConfig:
     )
 
 
-def read_rope(raw: Json, sections: tuple[int, ...] = ()) -> RopeConfig:
+def read_rope(raw: Json, sections: tuple[int, ...] = (), interleaved: bool = False) -> RopeConfig:
     """Rotary settings in the spelling of v5 (`rope_parameters`) or v4 (`rope_theta`, `rope_scaling`).
 
     Args:
         raw: the decoder's config.
         sections: of the frequencies among position axes, unless the config names its own; empty for one axis.
+        interleaved: the axes take turns, as the form always has it; the config may say so, and nothing else.
     """
     own = dict(section(raw, "rope_scaling") or section(raw, "rope_parameters"))
     kind = own.pop("rope_type", own.pop("type", "default"))
@@ -166,8 +169,8 @@ def read_rope(raw: Json, sections: tuple[int, ...] = ()) -> RopeConfig:
     if sections:  # "mrope" is an older word for the default frequencies, shared among axes
         kind = "default" if kind == "mrope" else kind
         sections = tuple(own.pop("mrope_section", None) or sections)
-        if own.pop("mrope_interleaved", False):
-            raise unsupported("rope_parameters.mrope_interleaved", True, "false")
+        if bool(said := own.pop("mrope_interleaved", interleaved)) != interleaved:
+            raise unsupported("rope_parameters.mrope_interleaved", said, str(interleaved).lower())
     fields: dict[str, Any] = {"theta": own.pop("rope_theta", raw.get("rope_theta", 10000.0)), "type": kind}
     if kind not in ("default", "linear", "llama3"):
         raise unsupported("rope_parameters.rope_type", kind, "default, linear, llama3")
@@ -176,17 +179,18 @@ def read_rope(raw: Json, sections: tuple[int, ...] = ()) -> RopeConfig:
     if kind == "llama3":
         own.setdefault("original_max_position_embeddings", raw["max_position_embeddings"])
     used = {"default": (), "linear": ("factor",), "llama3": tuple(_LLAMA3)}[kind]
-    fields |= {key: own[key] for key in used if key in own} | {"sections": sections}
+    fields |= {key: own[key] for key in used if key in own} | {"sections": sections, "interleaved": interleaved}
     return RopeConfig.from_dict(fields, "config.json: rope_parameters")
 
 
 _LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
 
 
-def write_rope(rope: RopeConfig) -> dict[str, Any]:
-    """Both spellings, so that a reader of either finds the values; they agree."""
+def write_rope(rope: RopeConfig, interleaved: bool = False) -> dict[str, Any]:
+    """Both spellings, so that a reader of either finds the values; they agree. `interleaved` as of `read_rope`."""
     scaling = {key: getattr(rope, key) for key in {"linear": ("factor",), "llama3": _LLAMA3}.get(rope.type, ())}
     scaling |= {"mrope_section": list(rope.sections)} if rope.sections else {}
+    scaling |= {"mrope_interleaved": True} if interleaved else {}
     raw: dict[str, Any] = {"rope_parameters": {"rope_type": rope.type, "rope_theta": rope.theta, **scaling}}
     raw["rope_theta"] = rope.theta
     if scaling:

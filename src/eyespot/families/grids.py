@@ -1,12 +1,13 @@
 """What families with a tower for pictures of any size share: configs, key rules, processor files, the family itself.
 
-The tower stands under ``visual``, its merger inside it; the decoder is Qwen2's with M-RoPE. Hub files are flat (the
-decoder's keys beside ``vision_config``), `transformers` 5 nests them in ``text_config``; both are read, the flat form
-is written, as every version reads it.
+The tower stands under ``visual``, its mergers inside it; the decoder has M-RoPE. Hub files of the older forms are flat
+(the decoder's keys beside ``vision_config``), `transformers` 5 and newer forms nest them in ``text_config``; both are
+read, and what a form's hub files have is written, as every version reads it.
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 from eyespot.contracts.contract import Contract, ImageRule
@@ -49,6 +50,12 @@ _PROCESSOR = {  # what the published class does with keys that its file leaves o
 }  # fmt: skip
 
 _VIDEO_SIZE = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}  # of each frame
+RULES = (
+    Rule("blocks.{}.mlp.{}.{}", "vision_encoder.blocks.{}.mlp.{}.{}"),
+    Rule("merger.ln_q.{}", "connector.norm.{}"),
+    Rule("merger.mlp.0.{}", "connector.layers.0.{}"),
+    Rule("merger.mlp.2.{}", "connector.layers.1.{}"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,12 @@ class GridForm:
         write_vision: the tower's keys beside the shared ones; the image rule holds what is no part of the model.
         coordinates: how its answers write places.
         read_rule: fields of the image rule that stand in ``vision_config``.
+        nested: the decoder's keys are written in ``text_config``.
+        taps: the key of the blocks whose features the decoder's first layers get too (DeepStack), if there is one.
+        rules: names of what the forms call by different names, below the tower's prefix.
+        layouts: of its checkpoints, each with the prefixes of the tower and of the decoder.
+        image: what its image processor's file says, where there is no file.
+        videos: whether it takes them.
     """
 
     model_type: str
@@ -78,12 +91,21 @@ class GridForm:
     write_vision: Callable[[GridVitConfig, ImageRule | None], dict[str, Any]]
     coordinates: Literal["unit", "thousand", "abs"]
     read_rule: Callable[[Json], dict[str, Any]] | None = None
+    nested: bool = False
+    taps: str | None = None
+    rules: tuple[Rule, ...] = RULES
+    # Hub files, and what `transformers` writes; its names in memory since 4.52.
+    layouts: Mapping[str, tuple[str, str]] = field(
+        default_factory=lambda: {"hf": ("visual.", "model."), "hf-nested": ("model.visual.", "model.language_model.")}
+    )
+    image: Mapping[str, Any] = field(default_factory=dict)
+    videos: bool = True
 
     def config_from_hf(self, raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
         """Their config as ours, nested or flat."""
         text = section(raw, "text_config") or raw
         decoder = self.text.read(text)
-        if decoder.channels * decoder.num_heads != decoder.hidden_size:
+        if "head_dim" not in self.text.defaults and decoder.channels * decoder.num_heads != decoder.hidden_size:
             raise unsupported("head_dim", decoder.channels, "hidden_size divided by num_attention_heads")
         if len(decoder.rope.sections) != 3 or 2 * sum(decoder.rope.sections) != decoder.channels:
             raise unsupported("mrope_section", decoder.rope.sections, f"three that sum to {decoder.channels // 2}")
@@ -91,7 +113,8 @@ class GridForm:
         if names:
             said = "tie_word_embeddings" in raw.keys() | text.keys()
             tie = "lm_head.weight" not in names and (tie or not said)
-        tower, width = self._tower(section(raw, "vision_config"))
+        vision = section(raw, "vision_config")
+        tower, width = self._tower(vision)
         if width != decoder.hidden_size:
             raise unsupported(f"vision_config.{self.widths[1]}", width, f"the decoder's width, {decoder.hidden_size}")
         connector = ConnectorConfig(
@@ -99,10 +122,12 @@ class GridForm:
             norm_eps=tower.norm_eps,
         )  # fmt: skip
         decoder = decoder.replace(tie_word_embeddings=tie)
-        return VlmConfig(decoder, tower, connector, select_layers=(-1,))
+        deep = self._deep_layers(vision, tower, decoder)
+        tapped = connector.replace(norm_joined=True) if deep else None
+        return VlmConfig(decoder, tower, connector, select_layers=(-1,), deep_layers=deep, deep_connector=tapped)
 
     def config_to_hf(self, config: VlmConfig, context: Context) -> dict[str, Any]:
-        """Our config as theirs, flat.
+        """Our config as theirs, as hub files have it.
 
         Raises:
             EyespotError: ``layout-unsupported`` naming the fields that this form cannot express.
@@ -110,7 +135,8 @@ class GridForm:
         if not isinstance(config.vision, GridVitConfig) or config.connector is None:
             raise EyespotError("layout-unsupported", f"{self.model_type} needs an encoder for pictures of any size")
         tower = config.vision
-        raw = self.text.write(config.decoder, context)
+        text = self.text.write(config.decoder, context)
+        raw = {"text_config": text, "tie_word_embeddings": text["tie_word_embeddings"]} if self.nested else text
         raw |= {
             "architectures": [self.architecture], "model_type": self.model_type,
             "image_token_id": IMAGE_TOKEN_ID if context.image_token_id is None else context.image_token_id,
@@ -122,6 +148,7 @@ class GridForm:
                 "spatial_merge_size": tower.merge_size, "temporal_patch_size": tower.temporal_patch_size,
                 self.widths[0]: tower.hidden_size, self.widths[1]: config.connector.output_size,
                 **self.write_vision(tower, context.image),
+                **({self.taps: [layer - 1 for layer in config.deep_layers]} if self.taps else {}),
             },
         }  # fmt: skip
         if tower.rope_theta != ROPE_THETA:  # older versions have no key for it and know that one only
@@ -154,6 +181,18 @@ class GridForm:
         }  # fmt: skip
         return GridVitConfig.from_dict(own, "vision_config"), raw[self.widths[1]]
 
+    def _deep_layers(self, raw: Json, tower: GridVitConfig, decoder: DecoderConfig) -> tuple[int, ...]:
+        """Hidden states behind the blocks that the config names; they rise, and none stands twice."""
+        if self.taps is None:
+            return ()
+        blocks = {**self.defaults, **raw}[self.taps]
+        rising = isinstance(blocks, (list, tuple)) and all(type(i) is int for i in blocks)
+        if not rising or list(blocks) != sorted(set(blocks)) or not set(blocks) <= set(range(tower.num_layers)):
+            raise unsupported(f"vision_config.{self.taps}", blocks, f"rising numbers below {tower.num_layers}")
+        if len(blocks) > decoder.num_layers:
+            raise unsupported(f"vision_config.{self.taps}", blocks, f"up to {decoder.num_layers}, the decoder's layers")
+        return tuple(block + 1 for block in blocks)
+
     def contract_from_hf(self, files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
         """Image rule of the processor's files; sizes of patches and blocks must be the tower's."""
         token = files.get("tokenizer_config.json", {}).get("image_token") or IMAGE_TOKEN
@@ -162,9 +201,9 @@ class GridForm:
             raise unsupported("image_token", token, "text")
         if tokenizer is not None:
             check_image_token(token, token_id, tokenizer, config)
-        video = _video_token(files, tokenizer, config)
+        video = _video_token(files, tokenizer, config) if self.videos else {}
         text = sidefiles.text_rule(files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, **video)
-        image = image_rule(files, config.vision)
+        image = image_rule(files, config.vision, self.image)
         if self.read_rule is not None:
             vision = section(files.get("config.json", {}), "vision_config")
             image = image.replace(**self.read_rule({**self.defaults, **vision}))
@@ -184,8 +223,8 @@ class GridForm:
         return raw | sidefiles.template_files(contract.text.template)
 
 
-def keymap(config: VlmConfig, visual: str, decoder: str) -> KeyMap:
-    """Tensor names below the prefixes of the tower and of the decoder."""
+def keymap(config: VlmConfig, visual: str, decoder: str, rules: tuple[Rule, ...] = RULES) -> KeyMap:
+    """Tensor names below the prefixes of the tower and of the decoder; `rules` as of `GridForm`."""
     tower = config.vision
     kernel = (tower.channels, tower.temporal_patch_size, tower.patch_size, tower.patch_size)
     flat = tower.channels * tower.temporal_patch_size * tower.patch_size**2
@@ -196,22 +235,16 @@ def keymap(config: VlmConfig, visual: str, decoder: str) -> KeyMap:
         Rule("blocks.{}.norm2.{}", "blocks.{}.norm2.{}"),
         Split("blocks.{}.attn.qkv.{}", "blocks.{}.attn.[].{}", ("q_proj", "k_proj", "v_proj")),
         Rule("blocks.{}.attn.proj.{}", "blocks.{}.attn.o_proj.{}"),
-        Rule("blocks.{}.mlp.{}.{}", "blocks.{}.mlp.{}.{}"),
-    ]
-    merger = [
-        Rule("merger.ln_q.{}", "norm.{}"),
-        Rule("merger.mlp.0.{}", "layers.0.{}"),
-        Rule("merger.mlp.2.{}", "layers.1.{}"),
     ]
     return KeyMap([
-        *within(blocks, visual, "vision_encoder."), *within(merger, visual, "connector."),
+        *within(blocks, visual, "vision_encoder."), *within(rules, visual),
         *decoder_rules(prefix=decoder), Rule("lm_head.weight", "lm_head.weight"),
     ])  # fmt: skip
 
 
-def image_rule(files: Files, tower: GridVitConfig) -> ImageRule:
-    """What the image processor's file says, as our rule."""
-    raw = sidefiles.image_processor(files)
+def image_rule(files: Files, tower: GridVitConfig, published: Mapping[str, Any] = MappingProxyType({})) -> ImageRule:
+    """What the image processor's file says, as our rule; without a file, what is `published`."""
+    raw = sidefiles.image_processor(files) or dict(published)
     name = str(raw.get("image_processor_type") or raw.get("feature_extractor_type") or "Qwen2VLImageProcessor")
     if name.removesuffix("Fast").removesuffix("Pil") != "Qwen2VLImageProcessor":
         raise unsupported("image_processor_type", name, "Qwen2VLImageProcessor")
@@ -272,11 +305,8 @@ def grid_family(form: GridForm, tiny: Callable[[], dict[str, Any]]) -> Family:
         model_types=(form.model_type,),
         config_from_hf=form.config_from_hf,
         layouts={
-            # Hub files, and what `transformers` writes; its names in memory since 4.52.
-            "hf": Layout(lambda config: keymap(config, "visual.", "model."), form.config_to_hf),
-            "hf-nested": Layout(
-                lambda config: keymap(config, "model.visual.", "model.language_model."), form.config_to_hf
-            ),
+            name: Layout(lambda config, prefixes=prefixes: keymap(config, *prefixes, form.rules), form.config_to_hf)
+            for name, prefixes in form.layouts.items()
         },
         contract_from_hf=form.contract_from_hf,
         contract_to_hf=form.contract_to_hf,

@@ -48,9 +48,16 @@ TABLE = {
     "mistral": "eyespot.families.mistral",
     "qwen2_vl": "eyespot.families.qwen2_vl",
     "qwen2_5_vl": "eyespot.families.qwen2_5_vl",
+    "qwen3_vl": "eyespot.families.qwen3_vl",
     "eyespot": "eyespot.families.eyespot_native",
 }
-PARTS = {"vision_encoder": ("vision_encoder.",), "connector": ("connector.",), "decoder": ("decoder.", "lm_head.")}
+# Known by name and not read; without this the nearest name would be proposed.
+UNREAD = {"qwen3_vl_moe": "has a mixture of experts in its decoder; of Qwen3-VL the dense form is read, qwen3_vl"}
+PARTS = {
+    "vision_encoder": ("vision_encoder.",),
+    "connector": ("connector.", "deep_connectors."),
+    "decoder": ("decoder.", "lm_head."),
+}
 Parts = Mapping[str, str | PathLike[str]]
 
 
@@ -145,13 +152,15 @@ def family_of(raw: Json, where: str = "") -> Family:
     """The family of a config.json.
 
     Raises:
-        EyespotError: ``unknown-family`` naming the nearest ``model_type``.
+        EyespotError: ``unknown-family`` naming the nearest ``model_type``; ``not-supported`` for one that is known.
     """
     model_type = raw.get("model_type")
     if isinstance(model_type, str) and model_type in TABLE:
         return importlib.import_module(TABLE[model_type]).FAMILY
     for found in entry_points(group="eyespot.families", name=str(model_type)):  # of other packages
         return found.load().FAMILY
+    if isinstance(model_type, str) and model_type in UNREAD:
+        raise EyespotError("not-supported", f"model_type {model_type!r} {UNREAD[model_type]}", where=where)
     message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
     raise EyespotError("unknown-family", message, where=where)
 

@@ -2,6 +2,7 @@
 
 `linear` (LLaVA 1.0), `mlp{n}x_gelu` (1.5), `identity`; `patch_merger` (Qwen2-VL: Wang et al. 2024) norms each patch,
 joins a block of neighbours into one vector, and maps it in two steps, the first of them without changing its width.
+For features from the middle of an encoder (DeepStack) it norms the joined vector instead (Qwen3-VL: Bai et al. 2025).
 """
 
 import re
@@ -25,6 +26,7 @@ class ConnectorConfig(Config):
         input_size: width of one feature of the encoder.
         merge_size: side of the block of neighbouring features that becomes one token.
         norm: of each feature, before the block is joined: ``none``, ``layer`` or ``rms``.
+        norm_joined: the norm is of the joined block.
     """
 
     kind: str = "mlp2x_gelu"
@@ -34,6 +36,7 @@ class ConnectorConfig(Config):
     merge_size: int = 1
     norm: Literal["none", "layer", "rms"] = "none"
     norm_eps: float = 1e-6
+    norm_joined: bool = False
 
     @property
     def depth(self) -> int:
@@ -66,18 +69,21 @@ class Connector(nn.Module):
     def __init__(self, config: ConnectorConfig) -> None:
         super().__init__()
         self.config = config
-        self.norm = NORMS[config.norm](config.input_size, config.norm_eps) if config.norm != "none" else None
         sizes = config.sizes
+        normed = sizes[0] if config.norm_joined else config.input_size
+        self.norm = NORMS[config.norm](normed, config.norm_eps) if config.norm != "none" else None
         self.layers = nn.ModuleList(
             nn.Linear(i, o, bias=config.bias) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
         )
 
     def forward(self, x: Float[Tensor, "P E"]) -> Float[Tensor, "N D"]:
         """Each feature by itself, or each block of neighbours; those follow one another."""
-        if self.norm is not None:
+        if self.norm is not None and not self.config.norm_joined:
             x = self.norm(x.to(self.norm.weight.dtype))
         if self.config.merge_size > 1:
             x = x.reshape(-1, self.config.sizes[0])
+        if self.norm is not None and self.config.norm_joined:
+            x = self.norm(x.to(self.norm.weight.dtype))
         for i, layer in enumerate(self.layers):
             x = layer((F.gelu(x) if i else x).to(layer.weight.dtype))
         return x

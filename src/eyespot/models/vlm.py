@@ -2,7 +2,8 @@
 
 The processor has expanded every placeholder to its final count; here embeddings are scattered by index, and a count
 that does not fit is an error, never a repair. A text-only model is the same class without a vision encoder.
-LLaVA: Liu et al. 2023; `transformers` modeling_llava.py. Tiles: modeling_llava_next.py.
+LLaVA: Liu et al. 2023; `transformers` modeling_llava.py. Tiles: modeling_llava_next.py. Features from the middle of the
+encoder that go into the decoder's first layers (DeepStack: Meng et al. 2024): modeling_qwen3_vl.py.
 """
 
 from collections.abc import Mapping
@@ -36,6 +37,8 @@ class VlmConfig(Config):
         select_layers: hidden states of the encoder that the connector reads, concatenated (LLaVA: -2).
         keep_class: the class token goes along (Hugging Face's ``full``); False: patches only (``default``).
         newline: a learned embedding ends each row of a tiled picture.
+        deep_layers: hidden states of the encoder that are added behind the decoder's layers 0, 1, …, in this order.
+        deep_connector: the form of their connectors, one for each.
     """
 
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -44,16 +47,33 @@ class VlmConfig(Config):
     select_layers: tuple[int, ...] = (-2,)
     keep_class: bool = False
     newline: bool = False
+    deep_layers: tuple[int, ...] = ()
+    deep_connector: ConnectorConfig | None = None
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Every hidden state of the encoder that is read."""
+        return (*self.select_layers, *self.deep_layers)
+
+    def __post_init__(self) -> None:
+        """Refuse layers without a connector, and more of them than the decoder has."""
+        if bool(self.deep_layers) != (self.deep_connector is not None):
+            raise EyespotError("config-value", "expected deep_layers and deep_connector together", where="deep_layers")
+        if len(self.deep_layers) > self.decoder.num_layers:
+            message = f"{len(self.deep_layers)} layers of the encoder for {self.decoder.num_layers} of the decoder"
+            raise EyespotError("config-value", message, where="deep_layers")
 
 
 class VisionLanguageModel(nn.Module):
-    """Parts: `vision_encoder`, `connector`, `image_newline`, `decoder`; `lm_head` unless it is the embedding table."""
+    """Parts: `vision_encoder`, `connector` and `deep_connectors`, `image_newline`, `decoder`; `lm_head` unless tied."""
 
     def __init__(self, config: VlmConfig) -> None:
         super().__init__()
         self.config = config
         self.vision_encoder = VISION[type(config.vision)](config.vision) if config.vision else None
         self.connector = Connector(config.connector) if config.connector else None
+        deep = config.deep_connector
+        self.deep_connectors = nn.ModuleList(Connector(deep) for _ in config.deep_layers if deep)
         self.decoder = Decoder(config.decoder)
         tied = config.decoder.tie_word_embeddings
         self.lm_head = None if tied else nn.Linear(config.decoder.hidden_size, config.decoder.vocab_size, bias=False)
@@ -67,8 +87,14 @@ class VisionLanguageModel(nn.Module):
         for name, items in media.items():
             if self.vision_encoder is None or self.connector is None or name != "vision":
                 raise EyespotError("not-supported", f"this model has no encoder for {items.kind} input")
-            features = self.vision_encoder.features(items, self.config.select_layers, self.config.keep_class)
-            embeddings[name] = MediaEmbeddings(join_tiles(self.connector(features), items, self.image_newline))
+            features = self.vision_encoder.features(items, self.config.layers, self.config.keep_class)
+            width = features.shape[-1] // len(self.config.layers)
+            main, *tapped = features.split(
+                [width * len(self.config.select_layers), *[width] * len(self.deep_connectors)], dim=-1
+            )
+            deep = [join_tiles(c(x), items) for c, x in zip(self.deep_connectors, tapped, strict=True)]
+            rows = join_tiles(self.connector(main), items, self.image_newline)
+            embeddings[name] = MediaEmbeddings(rows, dict(enumerate(deep)))
         return embeddings
 
     def forward(
@@ -103,7 +129,7 @@ class VisionLanguageModel(nn.Module):
         """Parameters behind the tap: never read, kept for export, listed by the gradient audit."""
         if self.vision_encoder is None:
             return []
-        return [f"vision_encoder.{name}" for name in self.vision_encoder.unused(self.config.select_layers)]
+        return [f"vision_encoder.{name}" for name in self.vision_encoder.unused(self.config.layers)]
 
     @staticmethod
     def _merge(hidden: Float[Tensor, "T D"], items: MediaBatch, rows: Float[Tensor, "N D"]) -> Float[Tensor, "T D"]:

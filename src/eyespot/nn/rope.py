@@ -23,6 +23,8 @@ class RopeConfig(Config):
     Attributes:
         sections: how many frequencies turn with each position axis, the fastest first; they sum to head_dim / 2.
             Empty: one axis.
+        interleaved: the axes take turns, frequency by frequency, so that each has fast and slow ones, until each has
+            as many as its section says; what is left is the first axis's (Qwen3-VL: Bai et al. 2025).
     """
 
     theta: float = 10000.0
@@ -32,6 +34,7 @@ class RopeConfig(Config):
     high_freq_factor: float = 4.0
     original_max_position_embeddings: int = 8192
     sections: tuple[int, ...] = ()
+    interleaved: bool = False
 
 
 def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device | str = "cpu") -> Float[Tensor, " c"]:
@@ -70,11 +73,23 @@ def rotary_tables(
         angles = position_ids[0].float()[:, None] * frequencies
     else:
         assert len(position_ids) == len(config.sections), f"{len(position_ids)} position axes, {config.sections}"
-        bands = frequencies.split(config.sections)
         rows = position_ids.float()[:, :, None]
-        angles = torch.cat([row * band for row, band in zip(rows, bands, strict=True)], dim=-1)
+        if config.interleaved:
+            angles = _taking_turns(rows * frequencies, config.sections)
+        else:
+            bands = frequencies.split(config.sections)
+            angles = torch.cat([row * band for row, band in zip(rows, bands, strict=True)], dim=-1)
     angles = torch.cat([angles, angles], dim=-1)
     return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def _taking_turns(angles: Float[Tensor, "A T c"], sections: tuple[int, ...]) -> Float[Tensor, "T c"]:
+    """Of the angles with every axis, those with the axis whose turn it is."""
+    mixed = angles[0].clone()
+    for axis, size in enumerate(sections[1:], start=1):
+        turns = slice(axis, len(sections) * size, len(sections))
+        mixed[:, turns] = angles[axis, :, turns]
+    return mixed
 
 
 def axial_tables(

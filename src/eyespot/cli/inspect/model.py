@@ -6,7 +6,7 @@ import typer
 
 from eyespot.cli.console import Json, Verify, out, say_json, table
 
-PARTS = ("vision_encoder", "text_encoder", "connector", "decoder", "lm_head")
+PARTS = ("vision_encoder", "text_encoder", "connector", "deep_connectors", "decoder", "lm_head")
 
 
 def model(
