@@ -4,6 +4,7 @@
 GELU shows (docs/decisions, parity). Neither alone is enough.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -56,13 +57,15 @@ def redraw(model: torch.nn.Module, draw: str, seed: int = 0) -> torch.nn.Module:
     return model.eval()
 
 
-def tokenizer(folder: Path, *, bos: bool, template: str | None) -> hf.PreTrainedTokenizerFast:
-    """A byte-level BPE with the special tokens of the families, written to `folder`."""
+def tokenizer(
+    folder: Path, *, bos: bool, template: str | None, extra: Sequence[str] = ()
+) -> hf.PreTrainedTokenizerFast:
+    """A byte-level BPE with the special tokens of the families and the `extra` ones, written to `folder`."""
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB, special_tokens=SPECIALS, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=VOCAB, special_tokens=[*SPECIALS, *extra], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     raw.train_from_iterator(["What is in the picture? A red star is left of the blue circle."] * 20, trainer)
     if bos:
@@ -73,7 +76,7 @@ def tokenizer(folder: Path, *, bos: bool, template: str | None) -> hf.PreTrained
         eos_token="</s>",
         unk_token="<unk>",
         pad_token="<pad>",
-        additional_special_tokens=["<|im_start|>", "<|im_end|>", "<image>"],
+        additional_special_tokens=["<|im_start|>", "<|im_end|>", "<image>", *extra],
         padding_side="left",
     )
     made.chat_template = template

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from transformers.image_processing_utils import get_patch_output_size, select_best_resolution
 from transformers.models.llava_next.modeling_llava_next import image_size_to_num_patches, unpad_image
 from transformers.models.llava_next.processing_llava_next import LlavaNextProcessor
+from transformers.models.llava_onevision.processing_llava_onevision import LlavaOnevisionProcessor
 
 from eyespot.contracts.contract import ImageRule, Tiling
 from eyespot.inputs.anyres import best_canvas, covered, fitted_size, plan_tiles
@@ -62,3 +63,17 @@ def test_tiles_and_tokens_are_counted_as_they_count_them(picture):
     left, top, right, bottom = plan.crop
     ours = 24 * 24 + (bottom - top) * (right - left + 1)
     assert ours == counter._get_number_of_features(*picture, 336, 336)
+
+
+@many
+@given(picture=sizes, bound=st.sampled_from([1, 4, 9]))
+def test_maps_with_a_bound_are_counted_as_they_count_them(picture, bound):
+    tiling = Tiling(ONEVISION, shrink_to=bound)
+    rule = ImageRule(size=(384, 384), resize="exact", crop=False, patch_size=14, tiling=tiling)
+    _, plan = plan_tiles(picture, rule)
+    counter = object.__new__(LlavaOnevisionProcessor)
+    counter.num_image_tokens, counter.vision_aspect_ratio = 27 * 27, f"anyres_max_{bound}"
+    counter.image_processor = type("Pinpoints", (), {"image_grid_pinpoints": list(ONEVISION)})
+    left, top, right, bottom = plan.crop
+    rows, columns = plan.scaled or (bottom - top, right - left)
+    assert 27 * 27 + rows * (columns + 1) == counter._get_number_of_features(*picture, 384, 384)

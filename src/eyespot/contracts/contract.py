@@ -33,15 +33,21 @@ class Tiling(Config):
             hold every canvas both ways round, so the readings differ only where a wide and a tall canvas serve a
             picture equally: pictures no larger than a tile, and lines of which nothing is left. Hugging Face then
             takes the wide one, the authors the tall one.
+        shrink_to: tiles whose features the map of a picture may be as many as; a larger map is scaled down to about
+            that many (LLaVA-OneVision's ``anyres_max_9``). None: never.
     """
 
     pinpoints: tuple[tuple[int, int], ...]
     order: Literal["height_width", "width_height"] = "height_width"
+    shrink_to: int | None = later(None)
 
     def __post_init__(self) -> None:
-        """Refuse an empty list and sides below 1."""
+        """Refuse an empty list, and sides and numbers of tiles below 1."""
         if not self.pinpoints or min(map(min, self.pinpoints)) < 1:
             message = f"expected canvases with sides from 1 up, got {self.pinpoints}"
+            raise EyespotError("config-value", message, where="contract.image.tiling")
+        if self.shrink_to is not None and self.shrink_to < 1:
+            message = f"expected shrink_to from 1 up, got {self.shrink_to}"
             raise EyespotError("config-value", message, where="contract.image.tiling")
 
     @property
@@ -52,7 +58,7 @@ class Tiling(Config):
     def ordered(self, order: Literal["height_width", "width_height"]) -> "Tiling":
         """The same canvases, written in another order."""
         pairs = self.canvases if order == "height_width" else tuple((b, a) for a, b in self.canvases)
-        return Tiling(pairs, order)
+        return self.replace(pinpoints=pairs, order=order)
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,9 @@ class ImageRule(Config):
         temporal_patch_size: frames that one patch spans; a picture is repeated as often.
         positions: whether embeddings count as tokens in a ``line`` or stand in a ``grid`` of (time, row, column).
         tokens_per_second: places that a second of video takes in a grid; None: one for each time.
+        pool: side of the square of embeddings that become about one, bilinearly, in each frame of a video.
+        newline: whether a learned embedding follows the medium ``once``; each row of a tiled picture ends with one
+            anyway.
     """
 
     size: tuple[int, int] = (224, 224)
@@ -106,16 +115,18 @@ class ImageRule(Config):
     temporal_patch_size: int = later(1)
     positions: Literal["line", "grid"] = later("line")
     tokens_per_second: float | None = later(None)
+    pool: int = later(1)
+    newline: Literal["none", "once"] = later("none")
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
         flexible = self.resize == "patches"
         sides = (*self.size, self.patch_size, 1 if self.shortest_edge is None else self.shortest_edge)
-        sides += (self.merge_size, self.temporal_patch_size)
+        sides += (self.merge_size, self.temporal_patch_size, self.pool)
         least, most = self.min_pixels, self.max_pixels
         bounded = least is not None and most is not None
         for name, ok in (
-            ("size, shortest_edge, patch_size, merge_size and temporal_patch_size from 1 up", min(sides) >= 1),
+            ("size, shortest_edge, patch_size, merge_size, temporal_patch_size and pool from 1 up", min(sides) >= 1),
             ("min_pixels from 1 up to max_pixels", least is None or most is None or 1 <= least <= most),
             ("min_pixels and max_pixels for dynamic", self.resize != "dynamic" or bounded),
             ("mean and std of 1 or 3 colours", len(self.mean) == len(self.std) in (1, 3)),
@@ -171,6 +182,7 @@ class Contract(Config):
 
     Attributes:
         video: how the frames of a video are prepared; None where the model takes none.
+        several: how each picture of a conversation with more than one is prepared; None: as `image` says.
     """
 
     version: int = VERSION
@@ -178,6 +190,7 @@ class Contract(Config):
     text: TextRule = field(default_factory=TextRule)
     coordinates: Literal["unit", "thousand", "abs"] = "unit"
     video: ImageRule | None = later(None)
+    several: ImageRule | None = later(None)
 
     @property
     def id(self) -> str:

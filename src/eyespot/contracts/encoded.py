@@ -13,6 +13,7 @@ class MediaPlan:
         merge_size: side of the block of patches that becomes one embedding; blocks stand together in `patches`.
         positions: ``line``: an embedding counts as any token; ``grid``: each row of `grid_thw` is a grid of places.
         interval: places from one time of a grid to the next.
+        scaled: rows and columns that the covered part of the map, or each frame, is scaled down to; None: to none.
     """
 
     tile_rows: int = 1
@@ -20,10 +21,10 @@ class MediaPlan:
     thumbnail: str = "none"  # none | first | last
     crop: tuple[int, int, int, int] | None = None  # covered by the picture, in patches: left, top, right, bottom
     newline: str = "none"  # none | row | once
-    pooling: str = "none"
     merge_size: int = 1
     positions: str = "line"
     interval: float = 1.0
+    scaled: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,8 +70,8 @@ class Export:
         """Whether a config.json means this model."""
         parts = {"vision_encoder": self.config.vision} if self.family.absent else {}
         token, theirs = (r.get("image_token_index", r.get("image_token_id")) for r in (self.fresh, raw))
-        canvases = self.fresh.get("image_grid_pinpoints")
-        if canvases is not None and raw.get("image_grid_pinpoints") != canvases:
+        tiles = ("image_grid_pinpoints", "vision_aspect_ratio")
+        if any(raw.get(key) != self.fresh[key] for key in tiles if key in self.fresh):
             return False
         names = tuple(self.keymap.their_name(name) for name in self.ours)
         return token in (None, theirs) and self.family.config_from_hf(raw, names, parts) == self.config

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from eyespot.contracts.contract import Contract
+from eyespot.errors import EyespotError
 from eyespot.families import llava
 from eyespot.families.family import Context, Family, Files, Json, unsupported
 from eyespot.families.sidefiles import PROCESSORS, TILED, canvases, image_processor, with_image_processor
@@ -35,6 +36,8 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
 def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     """The inverse; the canvases stand in this file as well as in the processor's."""
     tiling = context.image.tiling if context.image else None
+    if tiling is not None and tiling.shrink_to is not None:
+        raise EyespotError("layout-unsupported", "LLaVA-NeXT scales no map down (contract.image.tiling.shrink_to)")
     return llava.config_to_hf(config, context) | {
         "architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next",
         "image_grid_pinpoints": [list(canvas) for canvas in (tiling.canvases if tiling else _PINPOINTS)],
@@ -47,13 +50,16 @@ def keymap(config: VlmConfig, outer: str, wrapper: str, decoder: str, head: str)
     return llava.keymap(config, outer, wrapper, decoder, head) | KeyMap([newline])
 
 
-def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
-    """As of LLaVA, with tiles. `transformers` reads the canvases of both files, each for one half of the work."""
+def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None, kind: str = TILED) -> Contract:
+    """As of LLaVA, with tiles. `transformers` reads the canvases of both files, each for one half of the work.
+
+    `kind` is the image processor's class.
+    """
     side = config.vision.image_size[0]
-    named = files.get("config.json", {}).get("image_grid_pinpoints") or _PINPOINTS
+    named = files.get("config.json", {}).get("image_grid_pinpoints") or PROCESSORS[kind]["image_grid_pinpoints"]
     if not image_processor(files):  # a bare model: its config alone says how pictures are cut
         files = with_image_processor(files, {"size": side, "crop_size": side, "image_grid_pinpoints": named})
-    contract = llava.contract_from_hf(files, config, tokenizer, TILED)
+    contract = llava.contract_from_hf(files, config, tokenizer, kind)
     image = contract.image
     if image.size != (side, side):
         raise unsupported("crop_size", image.size[0], f"the tower's image_size ({side})")

@@ -7,9 +7,9 @@ template: 1.5 was trained with Vicuna's conversation. LLaVA 1.6 (anyres) is anot
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from eyespot.contracts.contract import Contract, ImageRule
+from eyespot.contracts.contract import Contract
 from eyespot.errors import EyespotError
-from eyespot.families import forms
+from eyespot.families import forms, sidefiles
 from eyespot.families.decoders import HEAD, decoder_rules
 from eyespot.families.family import Context, Json, unsupported
 from eyespot.families.towers import FORMS, form_of, vision_rules
@@ -102,16 +102,11 @@ def contract_from(contract: Contract, raw: Json, tokenizer: Tokenizer | None) ->
     """What the flat config changes in the contract of the tower's own processor."""
     image, text = contract.image, contract.text
     if raw.get("image_aspect_ratio") == "pad" and image.resize != "pad":
-        image = padded(image)
+        image = sidefiles.padded(image)
     marks = ("<im_start>", "<im_end>") if raw.get("mm_use_im_start_end") else ("", "")
     template = text.template or VICUNA.replace(text.image_token, text.image_token.join(marks))
     token_id = tokenizer.id_of(text.image_token) if tokenizer else None
     return contract.replace(image=image, text=text.replace(template=template, image_token_id=token_id))
-
-
-def padded(rule: ImageRule) -> ImageRule:
-    """The same rule on a canvas padded to a square with the mean colour."""
-    return rule.replace(resize="pad", shortest_edge=None, pad_color=tuple(int(m * 255) for m in rule.mean))
 
 
 def _tower_form(stored: Json) -> Any:

@@ -33,6 +33,7 @@ TABLE = {
     "llava_mistral": "eyespot.families.llava",
     "llava_qwen": "eyespot.families.llava",
     "llava_next": "eyespot.families.llava_next",
+    "llava_onevision": "eyespot.families.llava_onevision",
     "clip": "eyespot.families.clip",
     "clip_vision_model": "eyespot.families.clip",
     "siglip": "eyespot.families.siglip",
@@ -295,8 +296,9 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
             return rule
         return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling
 
-    image, video = own(contract.image, stored.image), own(contract.video, stored.video)
-    return contract.replace(image=image, video=video, coordinates=stored.coordinates)
+    names = ("image", "video", "several")
+    rules = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
+    return contract.replace(**rules, coordinates=stored.coordinates)
 
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:

@@ -42,13 +42,21 @@ TILED = "LlavaNextImageProcessor"
 _TILED = _CLIP | {
     "do_pad": True, "image_grid_pinpoints": ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)),
 }  # fmt: skip
+# The same for a picture that is alone; the tiles have the size that the file states, with no crop to it.
+TILED_ALONE = "LlavaOnevisionImageProcessor"
+_TILED_ALONE = _CLIP | {
+    "size": {"height": 384, "width": 384}, "do_center_crop": None, "crop_size": None, "do_pad": True,
+    "image_grid_pinpoints": tuple((384 * rows, 384 * columns) for rows in range(1, 7) for columns in range(1, 7)),
+}  # fmt: skip
+TILERS = (TILED, TILED_ALONE)
 # Of pictures in their own aspect; it says how many patches they may have, not how large they are.
 PATCHED = "Siglip2ImageProcessor"
 _PATCHED = _SIGLIP | {"resample": 2, "patch_size": 16, "max_num_patches": 256}
 # What each published processor class does with keys that its file leaves out.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "CLIPImageProcessor": _CLIP, "LlavaImageProcessor": _CLIP | {"do_pad": False}, "SiglipImageProcessor": _SIGLIP,
-    TILED: _TILED, PATCHED: _PATCHED, "BitImageProcessor": _CLIP, "ViTImageProcessor": _SIGLIP | {"resample": 2},
+    TILED: _TILED, TILED_ALONE: _TILED_ALONE, PATCHED: _PATCHED, "BitImageProcessor": _CLIP,
+    "ViTImageProcessor": _SIGLIP | {"resample": 2},
 }  # fmt: skip
 _UNCUT = ("SiglipImageProcessor", "ViTImageProcessor")  # both sides to the size, and nothing to crop
 
@@ -125,11 +133,11 @@ def image_rule(
         raw = {"size": _written_size(kind, image_size), "crop_size": _sides(image_size), "patch_size": patch_size}
     name = raw.get("image_processor_type") or raw.get("feature_extractor_type") or kind
     name = str(name).removesuffix("Fast").removesuffix("Pil").replace("FeatureExtractor", "ImageProcessor")
-    known = [kind] if kind in (TILED, PATCHED) else [n for n in PROCESSORS if n not in (TILED, PATCHED)]
+    known = [kind] if kind in (*TILERS, PATCHED) else [n for n in PROCESSORS if n not in (*TILERS, PATCHED)]
     if name not in known:
         raise unsupported("image_processor_type", name, ", ".join(known))
     raw, own = {**PROCESSORS[name], **raw}, {}
-    if name == TILED:
+    if name in TILERS:
         # A tile has its final size from the start: what resizes and crops it further does nothing.
         size = _tile(raw)
         own = {"tiling": Tiling(canvases(raw["image_grid_pinpoints"], size))}
@@ -146,7 +154,7 @@ def image_rule(
         "normalize": bool(raw["do_normalize"]), "mean": raw["image_mean"], "std": raw["image_std"],
         "patch_size": patch_size, "extra_tokens": extra_tokens, **own,
     }, "image processor")  # fmt: skip
-    return rule.replace(pad_color=tuple(int(m * 255) for m in rule.mean)) if resize == "pad" else rule
+    return padded(rule) if resize == "pad" else rule
 
 
 def image_processor(files: Files) -> dict[str, Any]:
@@ -164,6 +172,12 @@ def video_processor(files: Files) -> dict[str, Any]:
     return dict(own) if own else image_processor(files)
 
 
+def padded(rule: ImageRule) -> ImageRule:
+    """The same rule on a canvas padded to a square with the mean colour."""
+    colour = tuple(int(m * 255) for m in rule.mean)
+    return rule.replace(resize="pad", shortest_edge=None, pad_color=colour, tiling=None)
+
+
 def with_image_processor(files: Files, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The files with another image processor, and no trace of the old one."""
     files = dict(files)
@@ -179,9 +193,9 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     Raises:
         EyespotError: ``layout-unsupported`` where the published class cannot do what the rule asks.
     """
-    if (rule.tiling is None) == (kind == TILED):
+    if (rule.tiling is None) == (kind in TILERS):
         raise EyespotError(
-            "layout-unsupported", f"{kind} cuts {'' if kind == TILED else 'no '}tiles (contract.image.tiling)"
+            "layout-unsupported", f"{kind} cuts {'' if kind in TILERS else 'no '}tiles (contract.image.tiling)"
         )
     if (rule.max_patches is None) == (kind == PATCHED):
         raise EyespotError("layout-unsupported", f"{kind} cannot resize by {rule.resize!r} (contract.image.resize)")
@@ -202,8 +216,10 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     if rule.max_patches is not None:
         raw = {key: value for key, value in raw.items() if key not in ("size", "do_center_crop", "crop_size")}
         raw |= {"patch_size": rule.patch_size, "max_num_patches": rule.max_patches}
+    if kind == TILED:
+        raw |= {"size": {"shortest_edge": edge}, "do_center_crop": True}
     if rule.tiling is not None:
-        raw |= {"size": {"shortest_edge": edge}, "do_center_crop": True, "do_pad": True}
+        raw["do_pad"] = True
         raw["image_grid_pinpoints"] = [list(canvas) for canvas in rule.tiling.canvases]
     return {"preprocessor_config.json": raw}
 

@@ -47,15 +47,17 @@ def check_rows(tokenizer: Tokenizer | None, config: Config, where: str = "") -> 
         raise EyespotError("tokenizer-mismatch", message, where=where)
 
 
-def check_image_token(token: str, token_id: int, tokenizer: Tokenizer, config: VlmConfig) -> None:
-    """Refuse a config whose image token is not the tokenizer's, or has no row.
+def check_image_token(
+    token: str, token_id: int, tokenizer: Tokenizer, config: VlmConfig, key: str = "image_token_index"
+) -> None:
+    """Refuse a config whose image token (or another; `key` names it) is not the tokenizer's, or has no row.
 
     Raises:
         EyespotError: ``tokenizer-token`` with both ids.
     """
     own, size = tokenizer.id_of(token), config.decoder.vocab_size
     if own != token_id or token_id >= size:
-        message = f"config.json says image_token_index {token_id} of {size}; the tokenizer has {token!r} as {own}"
+        message = f"config.json says {key} {token_id} of {size}; the tokenizer has {token!r} as {own}"
         raise EyespotError("tokenizer-token", message)
 
 

@@ -4,7 +4,8 @@ Pure geometry in whole numbers, every size as (height, width). Pixels are `resiz
 `models.tiles`. The surprising choice: what a picture covers is found anew on the map of patches, as published, and not
 derived from its pixels, so a border of less than a patch stays.
 
-Upstream: transformers image_processing_utils.py (`select_best_resolution`), modeling_llava_next.py (`unpad_image`).
+Upstream: transformers image_processing_utils.py (`select_best_resolution`), modeling_llava_next.py (`unpad_image`),
+modeling_llava_onevision.py (maps that are too large).
 """
 
 import math
@@ -15,6 +16,8 @@ from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.errors import EyespotError
 
 Size = tuple[int, int]
+# A map is scaled down only where its sides become smaller by more than this, as published.
+SHRINKS_FROM = 1.1
 
 
 def best_canvas(picture: Size, canvases: Sequence[Size]) -> Size:
@@ -57,12 +60,43 @@ def plan_tiles(picture: Size, rule: ImageRule) -> tuple[Size, MediaPlan]:
     Args:
         picture: original size.
         rule: with a tiling.
+
+    Raises:
+        EyespotError: ``media-size`` for a picture so long that scaling its map down would leave none of it.
     """
     assert rule.tiling is not None
     canvas = best_canvas(picture, rule.tiling.canvases)
     tiles = canvas[0] // rule.size[0], canvas[1] // rule.size[1]
-    cells = tiles[0] * (rule.size[0] // rule.patch_size), tiles[1] * (rule.size[1] // rule.patch_size)
-    return canvas, MediaPlan(*tiles, thumbnail="first", crop=covered(picture, cells), newline="row")
+    grid = rule.size[0] // rule.patch_size, rule.size[1] // rule.patch_size
+    left, top, right, bottom = crop = covered(picture, (tiles[0] * grid[0], tiles[1] * grid[1]))
+    scaled = None
+    if rule.tiling.shrink_to is not None:
+        scaled = scaled_down((bottom - top, right - left), rule.tiling.shrink_to * grid[0] * grid[1])
+    return canvas, MediaPlan(*tiles, thumbnail="first", crop=crop, newline="row", scaled=scaled)
+
+
+def scaled_down(cells: Size, most: int) -> Size | None:
+    """Rows and columns of a map that is too large; None for one that stays as it is.
+
+    Args:
+        cells: rows and columns of the map.
+        most: cells that it is to have about.
+
+    Raises:
+        EyespotError: ``media-size`` where less than one row or column would be left.
+    """
+    ratio = math.sqrt(cells[0] * cells[1] / most)
+    if ratio <= SHRINKS_FROM:
+        return None
+    scaled = int(cells[0] // ratio), int(cells[1] // ratio)
+    if not all(scaled):
+        raise EyespotError("media-size", f"{cells[0]} x {cells[1]} features cannot be scaled down to {most}")
+    return scaled
+
+
+def pooled(grid: Size, side: int) -> Size | None:
+    """Rows and columns of a frame whose embeddings are pooled; a square that sticks out counts. None: as it is."""
+    return None if side == 1 else (-(-grid[0] // side), -(-grid[1] // side))
 
 
 def embeddings_of(medium: EncodedMedia, extra: int = 0) -> int:
@@ -76,13 +110,16 @@ def embeddings_of(medium: EncodedMedia, extra: int = 0) -> int:
         EyespotError: ``not-supported`` where each tile of a map has tokens beside its grid.
     """
     plan = medium.plan
+    if extra and (plan.crop is not None or plan.scaled is not None):
+        raise EyespotError("not-supported", "tiles cannot be joined where each has tokens beside its grid")
     tiles = medium.grid_thw.prod(axis=1) // plan.merge_size**2 + extra
     if plan.crop is None:
-        return int(tiles.sum())
-    if extra:
-        raise EyespotError("not-supported", "tiles cannot be joined where each has tokens beside its grid")
+        frames = int(medium.grid_thw[:, 0].sum())
+        count = int(tiles.sum()) if plan.scaled is None else frames * plan.scaled[0] * plan.scaled[1]
+        return count + (plan.newline == "once")
     left, top, right, bottom = plan.crop
-    return int(tiles[0]) * (plan.thumbnail == "first") + (bottom - top) * (right - left + (plan.newline == "row"))
+    rows, columns = plan.scaled or (bottom - top, right - left)
+    return int(tiles[0]) * (plan.thumbnail == "first") + rows * (columns + (plan.newline == "row"))
 
 
 def _inner(value: float) -> int:

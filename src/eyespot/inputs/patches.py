@@ -31,7 +31,7 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
-    pictures, plan = [pixels], MediaPlan(merge_size=rule.merge_size, positions=rule.positions)
+    pictures, plan = [pixels], MediaPlan(merge_size=rule.merge_size, positions=rule.positions, newline=rule.newline)
     if rule.tiling is not None:
         tiles, plan = _tiles(media, rule, limits)
         pictures += tiles

@@ -165,6 +165,8 @@ class Processor:
         text = self.contract.text
         rules = {"image": self.contract.image if text.image_token is not None else None}
         rules["video"] = self.contract.video if text.video_token is not None else None
+        if self.contract.several is not None and sum(part.kind == "image" for part in parts) > 1:
+            rules["image"] = rules["image"] and self.contract.several
         if parts and not any(rules.values()):
             raise EyespotError("not-supported", f"this model takes no pictures in a conversation, {len(parts)} given")
         if len(parts) > limits.max_images:

@@ -14,6 +14,7 @@ from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.encoded import EncodedMedia, MediaPlan
 from eyespot.contracts.media import Media
 from eyespot.errors import EyespotError
+from eyespot.inputs.anyres import pooled
 from eyespot.inputs.decode import content_hash, decode_image
 from eyespot.inputs.patches import cut
 from eyespot.inputs.resize import resize_image
@@ -82,11 +83,13 @@ def prepare_video(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
     span = rule.temporal_patch_size
     frames += [frames[-1]] * (-len(frames) % span)
     patches, grid = cut(np.stack(frames), rule, media.name)
+    # In a grid a video is one; in a line its frames follow one another as pictures do.
+    grids = [grid] if rule.positions == "grid" else [(1, *grid[1:])] * grid[0]
     seconds = span * (media.timing[1] - media.timing[0]) if len(media.timing) > 1 else 0.0
     return EncodedMedia(
         kind=media.kind,
         patches=patches,
-        grid_thw=np.array([grid], np.int64),
+        grid_thw=np.array(grids, np.int64),
         slots=np.zeros(0, np.int64),
         original_size=media.size,
         input_size=(frames[0].shape[1], frames[0].shape[0]),
@@ -94,6 +97,7 @@ def prepare_video(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
         plan=MediaPlan(
             merge_size=rule.merge_size, positions=rule.positions,
             interval=1.0 if rule.tokens_per_second is None else rule.tokens_per_second * seconds,
+            newline=rule.newline, scaled=pooled(grid[1:], rule.pool),
         ),
         transform=transform,
         timing=media.timing,

@@ -36,7 +36,7 @@ class VlmConfig(Config):
     Attributes:
         select_layers: hidden states of the encoder that the connector reads, concatenated (LLaVA: -2).
         keep_class: the class token goes along (Hugging Face's ``full``); False: patches only (``default``).
-        newline: a learned embedding ends each row of a tiled picture.
+        newline: a learned embedding ends each row of a tiled picture, or a medium.
         deep_layers: hidden states of the encoder that are added behind the decoder's layers 0, 1, …, in this order.
         deep_connector: the form of their connectors, one for each.
     """
