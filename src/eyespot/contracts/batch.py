@@ -64,6 +64,19 @@ class Segments:
         """The longest key stretch, known on the host."""
         return max(self.k_lens, default=0)
 
+    @property
+    def tree_lengths(self) -> tuple[int, ...]:
+        """For each segment the keys of the longest chain of segments in its tree."""
+        chains: list[int] = []
+        roots: list[int] = []
+        for s, (keys, p) in enumerate(zip(self.k_lens, self.parent, strict=True)):
+            chains.append(keys + (chains[p] if p >= 0 else 0))
+            roots.append(roots[p] if p >= 0 else s)
+        longest = dict.fromkeys(roots, 0)
+        for root, length in zip(roots, chains, strict=True):
+            longest[root] = max(longest[root], length)
+        return tuple(longest[root] for root in roots)
+
     def cu_q(self, device: torch.device | str = "cpu") -> Int[Tensor, " S1"]:
         """Cumulative query borders, int32, as variable-length kernels take them."""
         return torch.tensor([0, *accumulate(self.q_lens)], dtype=torch.int32, device=device)

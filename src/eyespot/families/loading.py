@@ -44,6 +44,7 @@ TABLE = {
     "dinov2": "eyespot.families.dinov2",
     "dinov2_with_registers": "eyespot.families.dinov2",
     "llama": "eyespot.families.llama",
+    "qwen": "eyespot.families.qwen",
     "qwen2": "eyespot.families.qwen2",
     "qwen3": "eyespot.families.qwen3",
     "mistral": "eyespot.families.mistral",

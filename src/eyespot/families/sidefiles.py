@@ -28,6 +28,9 @@ RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # PI
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
+# What else ends an answer under a `chat_format` of generation_config.json; the list stands in the authors' code.
+CHAT_STOPS = {"chatml": ("<|im_end|>", "<|im_start|>")}
+
 _CLIP = {
     "do_resize": True, "size": {"shortest_edge": 224}, "resample": 3, "do_center_crop": True, "crop_size": 224,
     "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": CLIP_MEAN, "image_std": CLIP_STD,
@@ -90,7 +93,14 @@ def template_files(text: str | None) -> dict[str, Any]:
 
 
 def stop_tokens(files: Files, tokenizer: Tokenizer | None = None) -> tuple[int, ...]:
-    """End tokens: of generation_config.json, else of the config, else of the tokenizer."""
+    """End tokens: of generation_config.json, else of the config, else of the tokenizer; and of a ``chat_format``."""
+    own = _stated_stops(files, tokenizer)
+    form = files.get("generation_config.json", {}).get("chat_format")
+    more = [tokenizer.id_of(token) for token in CHAT_STOPS.get(str(form), ())] if tokenizer else []
+    return tuple(dict.fromkeys([*own, *(token for token in more if token is not None)]))
+
+
+def _stated_stops(files: Files, tokenizer: Tokenizer | None) -> tuple[int, ...]:
     config = files.get("config.json", {})
     for source in (files.get("generation_config.json", {}), config.get("text_config") or {}, config):
         found = source.get("eos_token_id")

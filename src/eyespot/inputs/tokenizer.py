@@ -16,12 +16,14 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from eyespot.errors import EyespotError
+from eyespot.inputs import tiktoken
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
 from eyespot.inputs.twin import Twin
-from eyespot.runtime.small_files import read_json, read_text
+from eyespot.runtime.small_files import read_bytes, read_json, read_text
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-MODEL_FILES = ("tokenizer.model", "spiece.model")
+RANK_FILES = tuple(tiktoken.FILES)
+MODEL_FILES = ("tokenizer.model", "spiece.model", *RANK_FILES)
 FILES = ("tokenizer.json", *MODEL_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Words with their leading space, single digits, single marks: what a tiny model should see as one token each.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
@@ -42,10 +44,18 @@ class Tokenizer:
         data: content of ``tokenizer.json``.
         config: content of ``tokenizer_config.json``, kept for the round trip.
         special_map: content of ``special_tokens_map.json``, where the checkpoint has one.
+        ranks: name and content of the checkpoint's file of ranked byte strings, which the authors' code reads.
     """
 
-    def __init__(self, data: str, config: Mapping[str, Any] = {}, special_map: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        data: str,
+        config: Mapping[str, Any] = {},
+        special_map: Mapping[str, Any] | None = None,
+        ranks: tuple[str, bytes] | None = None,
+    ) -> None:
         self.config = dict(config)
+        self.ranks = ranks
         self.special_map = dict(special_map) if special_map is not None else None
         self._data = data
         try:
@@ -62,7 +72,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Read ``tokenizer.json`` (or ``tokenizer.model``) and what stands beside it."""
+        """Read ``tokenizer.json`` (or ``tokenizer.model``, or a file of ranks) and what stands beside it."""
         folder = Path(folder)
         config = _read_json(folder / "tokenizer_config.json") or {}
         special_map = _read_json(folder / "special_tokens_map.json")
@@ -70,34 +80,41 @@ class Tokenizer:
         if path.is_file():
             data = read_text(path)
         elif model := next((folder / n for n in MODEL_FILES if (folder / n).is_file()), None):
-            data, found = tokenizer_json_from_model(model, config)
+            ranked = model.name in RANK_FILES
+            data, found = (
+                tiktoken.tokenizer_json_from_ranks(model) if ranked else tokenizer_json_from_model(model, config)
+            )
             config = {**found, **config}
         else:
-            raise EyespotError(
-                "tokenizer-missing", "no tokenizer.json, tokenizer.model or spiece.model", where=str(folder)
-            )
+            message = f"no tokenizer.json, {', '.join(MODEL_FILES[:-1])} or {MODEL_FILES[-1]}"
+            raise EyespotError("tokenizer-missing", message, where=str(folder))
+        name = next((name for name in RANK_FILES if (folder / name).is_file()), None)
+        ranks = None if name is None else (name, read_bytes(folder / name))
         try:
-            tokenizer = cls(data, config, special_map)
+            tokenizer = cls(data, config, special_map, ranks)
         except EyespotError as error:
             raise error.at(str(folder)) from None
         tokenizer._add_from_file(_read_json(folder / "added_tokens.json") or {}, folder)
         return tokenizer
 
     def save(self, folder: str | Path) -> None:
-        """Write ``tokenizer.json`` and ``tokenizer_config.json`` (and ``special_tokens_map.json`` where one was read).
+        """Write ``tokenizer.json`` and ``tokenizer_config.json``.
 
-        What was loaded and not changed is written as it was.
+        ``special_tokens_map.json`` and a file of ranks are written where one was read. What was loaded and not changed
+        is written as it was.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_text(self._data, encoding="utf-8")
+        if self.ranks is not None:
+            (folder / self.ranks[0]).write_bytes(self.ranks[1])
         for name, content in (("tokenizer_config.json", self.config), ("special_tokens_map.json", self.special_map)):
             if content is not None:
                 text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
                 (folder / name).write_text(text, encoding="utf-8")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"data": self._data, "config": self.config, "special_map": self.special_map}
+        return {"data": self._data, "config": self.config, "special_map": self.special_map, "ranks": self.ranks}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -206,7 +223,7 @@ class Tokenizer:
         new = [AddedToken(t, special=special, normalized=False) for t in tokens if t not in self.added_tokens]
         if new:
             self._add(new)
-            self._data = self._backend.to_str()
+            self._data, self.ranks = self._backend.to_str(), None  # which has no place for them
         return [self._backend.token_to_id(t) for t in tokens]  # pyright: ignore[reportReturnType] (all are there now)
 
     def set_named(self, **names: str) -> None:

@@ -1,11 +1,13 @@
-"""The decoder-only language model: Llama, Mistral, Qwen2 and Qwen3 are values of one configuration.
+"""The decoder-only language model: Llama, Mistral, Qwen, Qwen2 and Qwen3 are values of one configuration.
 
 Pre-norm RMSNorm, rotary positions, grouped-query attention, SwiGLU. Nothing multimodal inside: it takes embeddings.
+What helps with longer sequences than in training (dynamic NTK, log-n attention) acts in evaluation mode only.
 """
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import nn
 
 from eyespot.contracts.batch import Segments
@@ -15,8 +17,8 @@ from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.nn.cache import KVCache
 from eyespot.nn.mlp import GatedMlp
 from eyespot.nn.norm import RMSNorm
-from eyespot.nn.rope import RopeConfig, rotary_tables
-from eyespot.nn.self_attention import Rotary, SelfAttention
+from eyespot.nn.rope import RopeConfig, for_length, rotary_tables
+from eyespot.nn.self_attention import Rotary, SelfAttention, log_n_scale
 
 # (slots, rows): rows are added to the hidden states at these places after a layer (DeepStack).
 Adds = Mapping[int, tuple[Tensor, Tensor]]
@@ -33,6 +35,7 @@ class DecoderConfig(Config):
         sliding_window: keys that a query sees, itself included; None: all.
         window_layers: the layers that have the window; empty: all of them.
         tie_word_embeddings: the head is the embedding table.
+        log_n_length: keys beyond which queries are scaled up by the logarithm of how many they see; None: never.
     """
 
     vocab_size: int = 32000
@@ -52,6 +55,7 @@ class DecoderConfig(Config):
     window_layers: tuple[int, ...] = ()
     tie_word_embeddings: bool = False
     max_position_embeddings: int = 4096
+    log_n_length: int | None = None
 
     @property
     def channels(self) -> int:
@@ -79,12 +83,18 @@ class DecoderLayer(nn.Module):
         self.mlp = GatedMlp(size, config.intermediate_size, config.mlp_bias)
 
     def forward(
-        self, x: Float[Tensor, "T D"], segments: Segments, rotary: Rotary, cache: KVCache | None
+        self,
+        x: Float[Tensor, "T D"],
+        segments: Segments,
+        rotary: Rotary,
+        cache: KVCache | None,
+        query_scale: Float[Tensor, " T"] | None = None,
     ) -> Float[Tensor, "T D"]:
         """One layer over packed tokens."""
         x = x + self.attn(
-            self.input_norm(x), segments, rotary=rotary, window=self.window, cache=cache, layer=self.index
-        )
+            self.input_norm(x), segments, rotary=rotary, window=self.window, cache=cache, layer=self.index,
+            query_scale=query_scale,
+        )  # fmt: skip
         return x + self.mlp(self.post_attention_norm(x))
 
 
@@ -118,13 +128,34 @@ class Decoder(nn.Module):
             taps: layers whose output is wanted as well.
         """
         x = hidden.to(self.norm.weight.dtype)
-        rotary = rotary_tables(position_ids, self.config.rope, self.config.channels, x.dtype)
-        tapped = {}
+        rotary = self._rotary(position_ids, segments, cache, x.dtype)
+        log_n, tapped = None if self.training else self.config.log_n_length, {}
+        query_scale = None if log_n is None else log_n_scale(position_ids[0], log_n, x.dtype)
         for i, layer in enumerate(self.layers):
-            x = layer(x, segments, rotary, cache)
+            x = layer(x, segments, rotary, cache, query_scale)
             if adds and i in adds:
                 slots, rows = adds[i]
                 x = x.index_add(0, slots, rows.to(x.dtype))
             if i in taps:
                 tapped[i] = x
         return Hidden(self.norm(x), tapped)
+
+    def _rotary(
+        self, position_ids: Int[Tensor, "A T"], segments: Segments, cache: KVCache | None, dtype: torch.dtype
+    ) -> Rotary:
+        """Rotary tables; under dynamic NTK each tree of segments has those of its own length.
+
+        Keys in a cache are turned already, so that an answer goes on with its prompt's frequencies however long it
+        gets; and branches share their prefix's keys, so that a tree goes by its longest chain.
+        """
+        rope, channels = self.config.rope, self.config.channels
+        if rope.type != "dynamic_ntk" or self.training:
+            return rotary_tables(position_ids, rope, channels, dtype)
+        cached = cache is not None and cache.length > 0
+        lengths = [cache.first] * len(segments.q_lens) if cached else segments.tree_lengths
+        ropes = [for_length(rope, channels, length) for length in lengths]
+        if len(set(ropes)) == 1:
+            return rotary_tables(position_ids, ropes[0], channels, dtype)
+        pieces = zip(position_ids.split(segments.q_lens, dim=1), ropes, strict=True)
+        cos, sin = zip(*(rotary_tables(places, rope, channels, dtype) for places, rope in pieces), strict=True)
+        return torch.cat(cos), torch.cat(sin)

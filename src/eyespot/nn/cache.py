@@ -15,12 +15,18 @@ class KVCache:
         self._keys: list[Tensor | None] = [None] * num_layers
         self._values: list[Tensor | None] = [None] * num_layers
         self._lengths = [0] * num_layers
+        self._first = 0
         self._capacity = capacity
 
     @property
     def length(self) -> int:
         """Tokens held; equal in all layers between two forward passes."""
         return self._lengths[0]
+
+    @property
+    def first(self) -> int:
+        """Tokens of the first pass; what depends on a prompt's length goes by it for as long as its keys are held."""
+        return self._first
 
     def append(
         self, layer: int, k: Float[Tensor, "T K C"], v: Float[Tensor, "T K C"]
@@ -31,6 +37,7 @@ class KVCache:
         keys = self._keys[layer] = _grown(self._keys[layer], k, start, stop, self._capacity)
         values = self._values[layer] = _grown(self._values[layer], v, start, stop, self._capacity)
         self._lengths[layer] = stop
+        self._first = self._first or stop
         return keys[:stop], values[:stop]
 
 

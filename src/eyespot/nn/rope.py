@@ -1,9 +1,10 @@
 """Rotary position embedding (Su et al. 2021): tables from position ids, and their application.
 
 Half-split form (`rotate_half`), as Llama's Hugging Face weights are laid out. Angles are made in fp32 and cast to
-the activations' dtype. Scaling types: ``default``, ``linear`` and ``llama3`` (frequency bands). With several position
-axes each turns its own section of the frequencies (M-RoPE: Wang et al. 2024, Qwen2-VL); an encoder's axial form gives
-each axis all frequencies of a narrower head instead.
+the activations' dtype. Scaling types: ``default``, ``linear``, ``llama3`` (frequency bands) and ``dynamic_ntk``, whose
+frequencies depend on how long a sequence is (`for_length`). With several position axes each turns its own section of
+the frequencies (M-RoPE: Wang et al. 2024, Qwen2-VL); an encoder's axial form gives each axis all frequencies of a
+narrower head instead.
 """
 
 import math
@@ -28,7 +29,7 @@ class RopeConfig(Config):
     """
 
     theta: float = 10000.0
-    type: Literal["default", "linear", "llama3"] = "default"
+    type: Literal["default", "linear", "llama3", "dynamic_ntk"] = "default"
     factor: float = 1.0
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
@@ -46,6 +47,20 @@ def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device 
     if config.type == "llama3":
         return _llama3(frequencies, config)
     return frequencies
+
+
+def for_length(config: RopeConfig, head_dim: int, length: int) -> RopeConfig:
+    """The settings for a sequence of `length` tokens.
+
+    Under ``dynamic_ntk`` the base grows with each doubling of the trained length that a sequence has begun
+    (`original_max_position_embeddings`): the slow frequencies are stretched, the fast ones hardly change. The steps are
+    those of Qwen (Bai et al. 2023); other settings do not depend on the length.
+    """
+    if config.type != "dynamic_ntk":
+        return config
+    doublings = (-(-length // config.original_max_position_embeddings) - 1).bit_length()
+    growth = 2 ** (doublings + 1) - 1
+    return config.replace(type="default", theta=config.theta * growth ** (head_dim / (head_dim - 2)))
 
 
 def _llama3(frequencies: Tensor, config: RopeConfig) -> Tensor:

@@ -3,10 +3,13 @@
 `project` and `finish` are public, so that two widths can run through one attention (action experts).
 """
 
+import math
+
+import torch
 from torch import nn
 
 from eyespot.contracts.batch import Segments
-from eyespot.contracts.shapes import Float, Tensor
+from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.nn.attention import attend
 from eyespot.nn.cache import KVCache
 from eyespot.nn.norm import RMSNorm
@@ -74,9 +77,25 @@ class SelfAttention(nn.Module):
         window: int | None = None,
         cache: KVCache | None = None,
         layer: int = 0,
+        query_scale: Float[Tensor, " T"] | None = None,
     ) -> Float[Tensor, "T D"]:
-        """Attend within `segments`; with a cache the new keys are appended first."""
+        """Attend within `segments`; with a cache the new keys are appended first. `query_scale`: of each query."""
         q, k, v = self.project(x, rotary)
+        if query_scale is not None:
+            q = q * query_scale[:, None, None]
         if cache is not None:
             k, v = cache.append(layer, k, v)
         return self.finish(attend(q, k, v, segments, window=window))
+
+
+def log_n_scale(places: Int[Tensor, " T"], trained: int, dtype: torch.dtype) -> Float[Tensor, " T"]:
+    """Factors on queries under log-n attention: ``log(n) / log(trained)`` for a query that sees n > `trained` keys.
+
+    Softmax over more keys than in training is flatter; this keeps its entropy about the same (Chiang & Cholak 2022).
+
+    Args:
+        places: of the queries in their sequences, from 0.
+        trained: keys up to which nothing changes.
+        dtype: of the result; the logarithms are taken in fp32.
+    """
+    return ((places + 1).float().log() / math.log(trained)).clamp(min=1.0).to(dtype)

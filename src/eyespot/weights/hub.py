@@ -10,7 +10,7 @@ from eyespot.errors import EyespotError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # What a checkpoint may hold; no code. Pickled weights only where there are no others.
-_TEXT = ("*.json", "*.txt", "*.model", "*.jinja", "*.md", "*.safetensors")
+_TEXT = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.md", "*.safetensors")
 
 
 def resolve(path_or_id: str | Path) -> Path:

@@ -1,0 +1,51 @@
+"""Weights, prompts and pictures that were given to the code of Qwen's authors and to ours; its numbers are goldens.
+
+Everything follows from a name and a seed by NumPy's `RandomState`, whose stream is frozen, so that the files hold
+nothing but what came out. Two draws, as for `transformers` (tests/parity/references.py).
+"""
+
+import zlib
+
+import numpy as np
+import torch
+
+DRAWS = {"small": 1e-5, "wide": 1e-4}  # and the largest difference allowed, as a share of the largest number
+
+TEXT = {
+    "architectures": ["QWenLMHeadModel"], "model_type": "qwen", "vocab_size": 80, "hidden_size": 64,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "kv_channels": 16, "intermediate_size": 80,
+    "layer_norm_epsilon": 1e-6, "no_bias": True, "rotary_emb_base": 10000, "rotary_pct": 1.0, "seq_length": 16,
+    "max_position_embeddings": 128, "use_dynamic_ntk": True, "use_logn_attn": True, "tie_word_embeddings": False,
+}  # fmt: skip
+# What else a case says, and how many tokens it has; 16 are the trained length.
+TEXTS = {
+    "short": ({}, 12), "trained": ({}, 16), "three": ({}, 20), "seven": ({}, 40),
+    "no log-n": ({"use_logn_attn": False}, 40), "no growth": ({"use_dynamic_ntk": False}, 40),
+    "biased": ({"no_bias": False, "use_logn_attn": False, "use_dynamic_ntk": False}, 20),
+}  # fmt: skip
+PROMPT, ANSWER = 20, 24  # of the greedy answer, which grows beyond the next doubling
+
+
+def numbers(name: str) -> np.random.RandomState:
+    return np.random.RandomState(zlib.crc32(name.encode()))
+
+
+def weight(name: str, shape: tuple[int, ...], draw: str) -> torch.Tensor:
+    """The parameter that the authors' code calls `name`."""
+    values = numbers(name).randn(*shape) * 0.2
+    norm = len(shape) == 1 and name.endswith("weight")
+    table = any(word in name for word in ("wte", "lm_head", "positional_embedding", "pos_embed", "query"))
+    if draw == "wide" and len(shape) > 1 and not table and "c_attn" not in name and "in_proj" not in name:
+        values *= 2.5
+    if draw == "small" and (any(w in name for w in ("wte", "c_proj", "out_proj", "ln_pre")) or name.endswith(".proj")):
+        values *= 1e-2
+    return torch.from_numpy(values + (1.0 if norm and "ln_pre" not in name else 0.0)).float()
+
+
+def ids(name: str, count: int, vocab: int) -> list[int]:
+    return numbers(name).randint(0, vocab, count).tolist()
+
+
+def rows(count: int) -> list[int]:
+    """The positions whose logits are kept."""
+    return [count // 2, count - 1]
