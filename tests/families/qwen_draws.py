@@ -49,3 +49,32 @@ def ids(name: str, count: int, vocab: int) -> list[int]:
 def rows(count: int) -> list[int]:
     """The positions whose logits are kept."""
     return [count // 2, count - 1]
+
+
+# What sees: two heads of the resampler, a tower whose table of 16 × 16 positions is stretched to 24 × 24 patches.
+PIECES = [bytes([i]) for i in range(256)] + [b"re", b" re", b"\n\n", b" t", b" th", b" the", b"er", b"us", b"user"]
+FIRST = len(PIECES)  # control tokens stand behind them
+VISUAL = {
+    "heads": 2, "image_size": 96, "image_start_id": FIRST + 214, "layers": 2, "mlp_ratio": 2.6, "output_dim": 256,
+    "patch_size": 4, "width": 32, "n_queries": 16,
+}  # fmt: skip
+SEEING = TEXT | {
+    "vocab_size": FIRST + 220, "hidden_size": 256, "kv_channels": 64, "intermediate_size": 96, "seq_length": 64,
+    "max_position_embeddings": 512, "visual": VISUAL,
+}  # fmt: skip
+PICTURES = {"a": (60, 33), "b": (5, 3), "c": (400, 21), "d": (96, 96)}  # width and height
+# Turns of questions and answers; a picture is its name in a list.
+TALKS = {
+    "one picture": [[["a"], "What is in the picture?"]],
+    "a tiny picture": [[["b"], "그림?"]],
+    "two pictures": [["First ", ["c"], "and ", ["d"], "which is <ref>the red one</ref>?"]],
+    "no picture": [["What is  red?"]],
+    "two turns": [[["d"], "What?"], "A <ref>star</ref><box>(1,20),(300,999)</box>.", ["And left of it?"]],
+}  # fmt: skip
+COLUMNS = slice(0, None, 5)  # of the logits that are kept
+FEATURES = (slice(0, None, 5), slice(0, None, 9))  # of what the resampler gives for a picture
+
+
+def pixels(name: str) -> np.ndarray:
+    width, height = PICTURES[name]
+    return numbers(f"picture {name}").randint(0, 256, (height, width, 3)).astype(np.uint8)

@@ -96,6 +96,13 @@ def test_a_declared_form_is_not_guessed():
     assert Grounding("unit").parse("[0, 0, 2, 2]") == BoxUnit(0.0, 0.0, 1.0, 1.0)
 
 
+def test_a_box_between_tags_is_read_behind_whatever_is_named_before_it():
+    wanted = BoxUnit(0.0, 111 / 999, 1.0, 222 / 999)
+    assert Grounding().parse("<ref>the 2 cats of 1999</ref><box>(0,111),(999,222)</box>") == wanted
+    assert Grounding("tags").parse("<box>(999,222),(0,111)") == wanted
+    assert Grounding().parse("<box>[[0, 500, 1000, 500]]</box>") == BoxUnit(0.0, 0.5, 1.0, 0.5)
+
+
 def test_a_caption_must_name_every_object_as_often_as_it_is_there():
     truth = {"reference": "a red star and a red star", "phrases": ("red star", "red star")}
     task = Caption()

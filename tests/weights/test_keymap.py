@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyespot.errors import EyespotError
-from eyespot.weights.keymap import KeyMap, Rearrange, Reshape, Rule, Split, within
+from eyespot.weights.keymap import KeyMap, Rearrange, Reshape, Rule, Split, SplitHeads, within
 
 MAP = KeyMap([
     Rule("model.embed.weight", "embed.weight"),
@@ -50,6 +50,16 @@ def test_axes_are_put_in_another_order_and_what_does_not_fit_passes_unchanged():
     assert ours.view(3, 4).tolist() == torch.arange(12.0).view(4, 3).t().tolist()
     odd = torch.randn(2, 7)
     assert torch.equal(MAP.to_ours({name: odd})["blocks.0.map.weight"], odd)
+
+
+def test_rows_that_lie_head_by_head_are_taken_apart_and_put_together():
+    rule = SplitHeads("qkv.{}", "[].{}", ("q", "k", "v"), heads=2)
+    fused = torch.arange(12.0)  # two heads, each two rows of q, of k and of v
+    q, k, v = rule.split(fused)
+    assert (q.tolist(), k.tolist(), v.tolist()) == ([0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11])
+    assert torch.equal(rule.merge([q, k, v]), fused)
+    odd = torch.randn(7)
+    assert all(torch.equal(piece, odd) for piece in rule.split(odd))
 
 
 def test_our_names_and_shapes_are_what_the_rules_say():

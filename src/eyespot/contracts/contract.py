@@ -181,6 +181,8 @@ class Contract(Config):
     """The whole preprocessing of a model; `id` is a sha256 of its content.
 
     Attributes:
+        coordinates: how boxes and points are written: ``unit``, ``thousand``, ``abs`` (see `inputs.places`), or
+            ``tags``: integers 0–999 between tags, what is in the box named before it.
         video: how the frames of a video are prepared; None where the model takes none.
         several: how each picture of a conversation with more than one is prepared; None: as `image` says.
     """
@@ -188,7 +190,7 @@ class Contract(Config):
     version: int = VERSION
     image: ImageRule | None = None
     text: TextRule = field(default_factory=TextRule)
-    coordinates: Literal["unit", "thousand", "abs"] = "unit"
+    coordinates: Literal["unit", "thousand", "abs", "tags"] = "unit"
     video: ImageRule | None = later(None)
     several: ImageRule | None = later(None)
 

@@ -1,8 +1,12 @@
-"""Qwen, the first of that name (Bai et al. 2023): fused, biased q, k and v; two gated maps of half the stated width.
+"""Qwen, the first of that name, and Qwen-VL (Bai et al. 2023), which is the same with a part that sees.
+
+Fused and biased q, k and v; the feed-forward's two maps have half the stated width each (``intermediate_size``).
 
 Beyond the trained length (`seq_length`) the base of the rotation grows and attention is sharpened, in evaluation only.
 Not in `transformers`: its checkpoints carry the authors' code, which is not run here and not copied on export.
-Numerics: modeling_qwen.py of the checkpoints. In config.json ``intermediate_size`` counts both maps.
+Numerics: modeling_qwen.py of the checkpoints.
+
+A picture is 256 tokens between tags; in the authors' ids the bytes of its path stand there, here only what fills them.
 """
 
 from collections.abc import Collection, Mapping
@@ -10,9 +14,10 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.errors import EyespotError
-from eyespot.families import sidefiles
+from eyespot.families import qwen_visual, sidefiles
 from eyespot.families.decoders import canonical
-from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, differences, unsupported
+from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, differences, section, unsupported
+from eyespot.families.vocabulary import check_image_token
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.decoder import DecoderConfig
 from eyespot.models.vlm import VlmConfig
@@ -34,32 +39,53 @@ _SIZES = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "kv_channels", "intermediate_size",
     "seq_length",
 )  # fmt: skip
-# By generation_config.json's `chat_format`: how the authors' code writes a conversation.
-_TEMPLATES = {
-    "chatml": """\
+# By generation_config.json's `chat_format`: how the authors' code writes a conversation. In a chat each message numbers
+# its pictures, those before a base model's text bear no number.
+_WRITE = """\
+{%- macro write(content) -%}
+{%- if content is string -%}
+{{ content }}
+{%- else -%}
+{%- set seen = namespace(pictures=0) -%}
+{%- for part in content -%}
+{%- if part.type == 'text' -%}
+{{ part.text }}
+{%- else -%}
+{%- set seen.pictures = seen.pictures + 1 -%}
+{{ BEFORE + '<img>' + (image_token or '') + '</img>' + BEHIND }}
+{%- endif -%}
+{%- endfor -%}
+{%- endif -%}
+{%- endmacro -%}
+"""
+_CHATML = """\
 {%- if messages[0].role != 'system' -%}
-{{ '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n' }}
+{{ '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}
 {%- endif -%}
 {%- for message in messages -%}
-{{ '<|im_start|>' + message.role + '\n' }}
+{{ '<|im_start|>' + message.role + '\\n' }}
 {%- if message.role == 'assistant' -%}
-{% generation %}{{ message.content + '<|im_end|>' }}{% endgeneration %}
+{% generation %}{{ write(message.content) + '<|im_end|>' }}{% endgeneration %}
 {%- else -%}
-{{ message.content + '<|im_end|>' }}
+{{ write(message.content) + '<|im_end|>' }}
 {%- endif -%}
-{{ '\n' }}
+{{ '\\n' }}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}
-""",
-    "raw": """\
+{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}
+"""
+_RAW = """\
 {%- for message in messages -%}
 {%- if message.role == 'assistant' -%}
-{% generation %}{{ message.content + '<|endoftext|>' }}{% endgeneration %}
+{% generation %}{{ write(message.content) + '<|endoftext|>' }}{% endgeneration %}
 {%- else -%}
-{{ message.content }}
+{{ write(message.content) }}
 {%- endif -%}
 {%- endfor -%}
-""",
+"""
+_NUMBERED = "'Picture ' + seen.pictures | string + ':'"
+_TEMPLATES = {
+    "chatml": _WRITE.replace("BEFORE", _NUMBERED).replace("BEHIND", "'\\n'") + _CHATML,
+    "raw": _WRITE.replace("BEFORE + ", "").replace(" + BEHIND", "") + _RAW,
 }
 
 RULES = [
@@ -127,20 +153,27 @@ def write_decoder(config: DecoderConfig) -> dict[str, Any]:
 
 
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
-    """Their config as ours; a head that is not there is the table, where the config says so."""
+    """Their config as ours; without ``visual`` it is a model of text."""
     decoder = read_decoder(raw)
     if "lm_head.weight" in names:
         decoder = decoder.replace(tie_word_embeddings=False)
-    if raw.get("visual"):
-        raise unsupported("visual", "…", "none: text only")
-    return VlmConfig(decoder)
+    visual = section(raw, "visual")
+    if not visual:
+        return VlmConfig(decoder)
+    return VlmConfig(decoder, *qwen_visual.read(visual, decoder.hidden_size), select_layers=(-1,))
 
 
 def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     """The inverse of `config_from_hf`."""
-    if config.vision is not None:
-        raise EyespotError("layout-unsupported", "qwen has no place for this vision encoder")
-    return {"architectures": ["QWenLMHeadModel"], "model_type": "qwen", **write_decoder(config.decoder)}
+    raw = {"architectures": ["QWenLMHeadModel"], "model_type": "qwen", **write_decoder(config.decoder)}
+    if config.vision is None:
+        return raw
+    return raw | {"visual": qwen_visual.write(config, context)}
+
+
+def keymap(config: VlmConfig) -> KeyMap:
+    """Tensor names."""
+    return KeyMap([*(qwen_visual.rules(config) if config.vision is not None else ()), *RULES], _IGNORED)
 
 
 def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
@@ -148,7 +181,20 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     order = ("chat_template.jinja", "tokenizer_config.json")
     form = files.get("generation_config.json", {}).get("chat_format")
     own = _TEMPLATES.get(form) if isinstance(form, str) else None
-    return Contract(text=sidefiles.text_rule(files, tokenizer, order, template=sidefiles.template(files, order) or own))
+    template = sidefiles.template(files, order) or own
+    if config.vision is None:
+        return Contract(text=sidefiles.text_rule(files, tokenizer, order, template=template))
+    visual = section(files.get("config.json", {}), "visual")
+    start, places = visual.get("image_start_id", qwen_visual.START), {}
+    for i, token in enumerate(qwen_visual.TAGS):
+        places[token] = start + i
+        if tokenizer is not None:
+            check_image_token(token, start + i, tokenizer, config)
+    token = qwen_visual.IMAGE_TOKEN
+    text = sidefiles.text_rule(
+        files, tokenizer, order, template=template, image_token=token, image_token_id=places[token]
+    )
+    return Contract(image=qwen_visual.image_rule(visual, config), text=text, coordinates="tags")
 
 
 def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
@@ -163,20 +209,29 @@ def tiny() -> dict[str, VlmConfig]:
         max_position_embeddings=512,
     )  # fmt: skip
     grows = RopeConfig(type="dynamic_ntk", original_max_position_embeddings=16)
+    text = decoder.replace(rope=grows, log_n_length=16)
+    visual = {"heads": 2, "image_size": 32, "layers": 2, "mlp_ratio": 2.5, "output_dim": 128, "patch_size": 2,
+              "width": 16, "n_queries": 4}  # fmt: skip
+    wide = text.replace(hidden_size=128)
     return {
-        "text": VlmConfig(decoder.replace(rope=grows, log_n_length=16)),
+        "visual": VlmConfig(wide, *qwen_visual.read(visual, wide.hidden_size), select_layers=(-1,)),
+        "text": VlmConfig(text),
         "text-plain": VlmConfig(decoder.replace(o_bias=True, mlp_bias=True, tie_word_embeddings=True)),
     }
 
 
-_KEYS = KeyMap(RULES, _IGNORED)
+def _holds(config: Any) -> bool:
+    sees = isinstance(config, VlmConfig) and config.connector is not None and config.connector.kind == "resampler"
+    return isinstance(config, VlmConfig) and (config.vision is None or sees)
+
+
 FAMILY = Family(
     name="qwen",
     model_types=("qwen",),
     config_from_hf=config_from_hf,
-    layouts={"hf": Layout(lambda config: _KEYS, config_to_hf)},
+    layouts={"hf": Layout(keymap, config_to_hf)},
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda config: isinstance(config, VlmConfig) and config.vision is None,
+    holds=_holds,
 )

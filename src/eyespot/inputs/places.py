@@ -19,7 +19,8 @@ def write_places(messages: Sequence[Message], media: Sequence[EncodedMedia], for
     Args:
         messages: may hold `BoxAbs` and `PointAbs` parts, in pixels of the original pictures.
         media: the pictures in order.
-        form: ``unit`` (shares with two decimals), ``thousand`` (integers 0–1000) or ``abs`` (pixels of the input).
+        form: ``unit`` (shares with two decimals), ``thousand`` (integers 0–1000), ``abs`` (pixels of the input) or
+            ``tags`` (``<ref>label</ref><box>(x1,y1),(x2,y2)</box>``, integers 0–999: Qwen-VL).
     """
     if not any(isinstance(part, (BoxAbs, PointAbs)) for m in messages for part in m.parts):
         return tuple(messages)
@@ -49,7 +50,7 @@ def write_places(messages: Sequence[Message], media: Sequence[EncodedMedia], for
 
 
 def written_place(place: BoxAbs | PointAbs, medium: EncodedMedia, form: str) -> str:
-    """``[0.12, 0.30, 0.50, 0.61]``, ``[120, 300, 500, 610]`` or pixels, on the picture that the model sees."""
+    """``[0.12, 0.30, 0.50, 0.61]``, ``[120, 300, 500, 610]``, pixels or tags, on the picture that the model sees."""
     corners = [(place.x1, place.y1), (place.x2, place.y2)] if isinstance(place, BoxAbs) else [(place.x, place.y)]
     width, height = medium.input_size
     numbers = []
@@ -57,6 +58,10 @@ def written_place(place: BoxAbs | PointAbs, medium: EncodedMedia, form: str) -> 
         x, y = medium.transform.to_input(x, y)
         # What a crop cut off lies on the border.
         numbers += [min(max(x / width, 0.0), 1.0), min(max(y / height, 0.0), 1.0)]
+    if form == "tags":
+        whole = [round(n * 999) for n in numbers]
+        pairs = ",".join(f"({x},{y})" for x, y in zip(whole[::2], whole[1::2], strict=True))
+        return (f"<ref>{place.label}</ref>" if place.label else "") + f"<box>{pairs}</box>"
     if form == "unit":
         return "[" + ", ".join(f"{n:.2f}" for n in numbers) + "]"
     scale = (1000, 1000) if form == "thousand" else (width, height)

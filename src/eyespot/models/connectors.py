@@ -3,9 +3,12 @@
 `linear` (LLaVA 1.0), `mlp{n}x_gelu` (1.5), `identity`; `patch_merger` (Qwen2-VL: Wang et al. 2024) norms each patch,
 joins a block of neighbours into one vector, and maps it in two steps, the first of them without changing its width.
 For features from the middle of an encoder (DeepStack) it norms the joined vector instead (Qwen3-VL: Bai et al. 2025).
+`resampler` (Qwen-VL: Bai et al. 2023) is a module of its own, `models/resampler.py`.
 """
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +19,7 @@ from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
 from eyespot.models.encoders.blocks import NORMS
+from eyespot.models.resampler import Resampler
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class ConnectorConfig(Config):
         merge_size: side of the block of neighbouring features that becomes one token.
         norm: of each feature, before the block is joined: ``none``, ``layer`` or ``rms``.
         norm_joined: the norm is of the joined block.
+        num_queries, num_heads: of a ``resampler``; a picture becomes as many tokens as there are queries.
     """
 
     kind: str = "mlp2x_gelu"
@@ -37,6 +42,20 @@ class ConnectorConfig(Config):
     norm: Literal["none", "layer", "rms"] = "none"
     norm_eps: float = 1e-6
     norm_joined: bool = False
+    num_queries: int = 0
+    num_heads: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse a resampler that could not be built."""
+        if self.kind != "resampler":
+            return
+        for name, ok in (
+            ("num_queries a square number from 1 up", self.num_queries == max(math.isqrt(self.num_queries), 1) ** 2),
+            ("num_heads that divides output_size", self.num_heads >= 1 and self.output_size % self.num_heads == 0),
+            ("an output_size in fours", self.output_size % 4 == 0),
+        ):
+            if not ok:
+                raise EyespotError("config-value", f"expected {name}, got {self.to_dict()}", where="connector")
 
     @property
     def depth(self) -> int:
@@ -45,13 +64,13 @@ class ConnectorConfig(Config):
         Raises:
             EyespotError: ``config-value`` for an unknown kind.
         """
-        if self.kind in ("identity", "linear"):
+        if self.kind in ("identity", "linear", "resampler"):
             return int(self.kind == "linear")
         if self.kind == "patch_merger":
             return 2
         match = re.fullmatch(r"mlp([1-9])x_gelu", self.kind)
         if not match:
-            known = "identity, linear, mlp2x_gelu, mlp3x_gelu, …, patch_merger"
+            known = "identity, linear, mlp2x_gelu, mlp3x_gelu, …, patch_merger, resampler"
             raise EyespotError("config-value", f"unknown connector {self.kind!r}; known: {known}")
         return int(match[1])
 
@@ -76,8 +95,8 @@ class Connector(nn.Module):
             nn.Linear(i, o, bias=config.bias) for i, o in zip(sizes[:-1], sizes[1:], strict=True)
         )
 
-    def forward(self, x: Float[Tensor, "P E"]) -> Float[Tensor, "N D"]:
-        """Each feature by itself, or each block of neighbours; those follow one another."""
+    def forward(self, x: Float[Tensor, "P E"], grids: Sequence[tuple[int, int, int]] = ()) -> Float[Tensor, "N D"]:
+        """Each feature by itself, or each block of neighbours; those follow one another, whatever their `grids`."""
         if self.norm is not None and not self.config.norm_joined:
             x = self.norm(x.to(self.norm.weight.dtype))
         if self.config.merge_size > 1:
@@ -87,3 +106,11 @@ class Connector(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer((F.gelu(x) if i else x).to(layer.weight.dtype))
         return x
+
+
+def build_connector(config: ConnectorConfig) -> Connector | Resampler:
+    """The module of a config; it is called with features and the grids that they stand in."""
+    if config.kind == "resampler":
+        sizes = config.input_size, config.output_size, config.num_queries, config.num_heads
+        return Resampler(*sizes, config.norm_eps)
+    return Connector(config)

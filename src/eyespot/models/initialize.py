@@ -5,6 +5,9 @@ import math
 import torch
 from torch import nn
 
+# Parameters without a module of their own kind.
+_DRAWN = ("class_embedding", "position_embedding", "probe", "query", "registers", "mask_token")
+
 
 def initialize(module: nn.Module, std: float = 0.02) -> None:
     """Normal weights, zero biases; projections that write to the residual stream are scaled by depth (GPT-2)."""
@@ -25,6 +28,6 @@ def initialize(module: nn.Module, std: float = 0.02) -> None:
             if part.bias is not None:
                 nn.init.zeros_(part.bias)
         for parameter_name, parameter in part.named_parameters(recurse=False):
-            if parameter_name in ("class_embedding", "position_embedding", "probe", "registers", "mask_token"):
+            if parameter_name in _DRAWN:
                 with torch.no_grad():
                     parameter.normal_(std=std)

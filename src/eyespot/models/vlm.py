@@ -18,7 +18,7 @@ from eyespot.contracts.config import Config
 from eyespot.contracts.protocols import Hidden, MediaEmbeddings
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
-from eyespot.models.connectors import Connector, ConnectorConfig
+from eyespot.models.connectors import ConnectorConfig, build_connector
 from eyespot.models.decoder import Decoder, DecoderConfig
 from eyespot.models.encoders.grid_vit import GridVit, GridVitConfig
 from eyespot.models.encoders.vit import VisionEncoder, VitConfig
@@ -71,9 +71,9 @@ class VisionLanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.vision_encoder = VISION[type(config.vision)](config.vision) if config.vision else None
-        self.connector = Connector(config.connector) if config.connector else None
+        self.connector = build_connector(config.connector) if config.connector else None
         deep = config.deep_connector
-        self.deep_connectors = nn.ModuleList(Connector(deep) for _ in config.deep_layers if deep)
+        self.deep_connectors = nn.ModuleList(build_connector(deep) for _ in config.deep_layers if deep)
         self.decoder = Decoder(config.decoder)
         tied = config.decoder.tie_word_embeddings
         self.lm_head = None if tied else nn.Linear(config.decoder.hidden_size, config.decoder.vocab_size, bias=False)
@@ -92,8 +92,8 @@ class VisionLanguageModel(nn.Module):
             main, *tapped = features.split(
                 [width * len(self.config.select_layers), *[width] * len(self.deep_connectors)], dim=-1
             )
-            deep = [join_tiles(c(x), items) for c, x in zip(self.deep_connectors, tapped, strict=True)]
-            rows = join_tiles(self.connector(main), items, self.image_newline)
+            deep = [join_tiles(c(x, items.grids), items) for c, x in zip(self.deep_connectors, tapped, strict=True)]
+            rows = join_tiles(self.connector(main, items.grids), items, self.image_newline)
             embeddings[name] = MediaEmbeddings(rows, dict(enumerate(deep)))
         return embeddings
 

@@ -13,6 +13,8 @@ from eyespot.contracts.message import Example, Message
 from eyespot.tasks.prompt import asked
 
 HIT = 0.5  # RefCOCO's Acc@0.5: at least this overlap
+SCALES = {"unit": 1, "thousand": 1000, "tags": 999}
+TAGGED = re.compile(r"<box>(.*?)(?:</box>|$)", re.DOTALL)  # what stands before it may hold numbers of its own
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -20,13 +22,13 @@ class Grounding:
     """One box an answer.
 
     Args:
-        form: how boxes are written, as the model's contract says: ``unit`` or ``thousand``. By default it is told by
-            the numbers: above 1.5 they are thousandths.
+        form: how boxes are written, as the model's contract says: ``unit``, ``thousand`` or ``tags``. By default it is
+            told by the answer: pairs after ``<box>`` go up to 999, other numbers above 1.5 are thousandths.
     """
 
     name = "grounding"
 
-    def __init__(self, form: Literal["unit", "thousand"] | None = None) -> None:
+    def __init__(self, form: Literal["unit", "thousand", "tags"] | None = None) -> None:
         self.form = form
 
     def prompt(self, example: Example) -> tuple[Message, ...]:
@@ -35,11 +37,12 @@ class Grounding:
 
     def parse(self, text: str) -> BoxUnit | None:
         """The first four numbers; None where there are not four."""
-        numbers = [float(n) for n in NUMBER.findall(text)[:4]]
+        tagged = TAGGED.search(text)
+        numbers = [float(n) for n in NUMBER.findall(tagged[1] if tagged else text)[:4]]
         if len(numbers) < 4:
             return None
-        thousand = self.form == "thousand" or (self.form is None and max(numbers) > 1.5)
-        x1, y1, x2, y2 = (min(max(n / 1000 if thousand else n, 0.0), 1.0) for n in numbers)
+        form = self.form or ("tags" if tagged and "(" in tagged[1] else "thousand" if max(numbers) > 1.5 else "unit")
+        x1, y1, x2, y2 = (min(max(n / SCALES[form], 0.0), 1.0) for n in numbers)
         return BoxUnit(min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
 
     def score(self, prediction: BoxUnit | None, target: BoxUnit) -> Mapping[str, float]:

@@ -99,6 +99,26 @@ class Split(Rule):
         return torch.cat(list(tensors), dim=self.dim)
 
 
+@dataclass(frozen=True)
+class SplitHeads(Split):
+    """As `Split`, of a tensor whose rows lie head by head: a head's rows of every piece, then those of the next."""
+
+    heads: int = 1
+
+    def split(self, tensor: Tensor) -> Sequence[Tensor]:
+        """The pieces, each with the rows of all heads."""
+        if tensor.shape[0] % (self.heads * len(self.pieces)):
+            return (tensor,) * len(self.pieces)
+        by_head = tensor.unflatten(0, (self.heads, len(self.pieces), -1))
+        return [piece.flatten(0, 1) for piece in by_head.unbind(1)]
+
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The rows head by head."""
+        if tensors[0].shape[0] % self.heads:
+            return torch.cat(list(tensors))
+        return torch.stack([t.unflatten(0, (self.heads, -1)) for t in tensors], dim=1).flatten(0, 2)
+
+
 class KeyMap:
     """An ordered list of rules; the first that matches a name decides.
 
