@@ -89,6 +89,13 @@ def _width(raw: Json) -> int:
     return width["projection_dim"]
 
 
+def holds(config: Any) -> bool:
+    """Whether a config is of this form."""
+    if isinstance(config, DualConfig):
+        return config.logit_bias is None and isinstance(config.text, TextEncoderConfig)
+    return isinstance(config, VitConfig) and config.pre_norm
+
+
 def tiny() -> dict[str, Any]:
     """Both pooling rules, and the image tower alone with and without projection."""
     vision = VitConfig(
@@ -118,5 +125,5 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda c: c.pre_norm if isinstance(c, VitConfig) else isinstance(c, DualConfig) and c.logit_bias is None,
+    holds=holds,
 )

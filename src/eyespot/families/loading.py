@@ -43,6 +43,7 @@ TABLE = {
     "vit": "eyespot.families.vit",
     "dinov2": "eyespot.families.dinov2",
     "dinov2_with_registers": "eyespot.families.dinov2",
+    "vision-text-dual-encoder": "eyespot.families.vision_text_dual_encoder",
     "llama": "eyespot.families.llama",
     "qwen": "eyespot.families.qwen",
     "qwen2": "eyespot.families.qwen2",

@@ -94,7 +94,9 @@ class SiglipForm:
 
     def holds(self, config: Any) -> bool:
         """Whether a config is of this form."""
-        pictures = config.vision if isinstance(config, DualConfig) and config.logit_bias is not None else config
+        pictures = config
+        if isinstance(config, DualConfig) and config.logit_bias is not None:
+            pictures = config.vision if isinstance(config.text, TextEncoderConfig) else None
         if not isinstance(pictures, VitConfig) or pictures.class_token:
             return False
         return pictures.position_filter == self.vision.fixed.get("position_filter", "bicubic")

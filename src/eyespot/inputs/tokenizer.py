@@ -19,11 +19,12 @@ from eyespot.errors import EyespotError
 from eyespot.inputs import tiktoken
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
 from eyespot.inputs.twin import Twin
+from eyespot.inputs.wordpiece import VOCABULARY, tokenizer_json_from_vocabulary
 from eyespot.runtime.small_files import read_bytes, read_json, read_text
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 RANK_FILES = tuple(tiktoken.FILES)
-MODEL_FILES = ("tokenizer.model", "spiece.model", *RANK_FILES)
+MODEL_FILES = ("tokenizer.model", "spiece.model", *RANK_FILES, VOCABULARY)  # read where there is no tokenizer.json
 FILES = ("tokenizer.json", *MODEL_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 # Words with their leading space, single digits, single marks: what a tiny model should see as one token each.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
@@ -72,7 +73,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Read ``tokenizer.json`` (or ``tokenizer.model``, or a file of ranks) and what stands beside it."""
+        """Read ``tokenizer.json`` (or another of the files that stand for it) and what stands beside it."""
         folder = Path(folder)
         config = _read_json(folder / "tokenizer_config.json") or {}
         special_map = _read_json(folder / "special_tokens_map.json")
@@ -80,10 +81,7 @@ class Tokenizer:
         if path.is_file():
             data = read_text(path)
         elif model := next((folder / n for n in MODEL_FILES if (folder / n).is_file()), None):
-            ranked = model.name in RANK_FILES
-            data, found = (
-                tiktoken.tokenizer_json_from_ranks(model) if ranked else tokenizer_json_from_model(model, config)
-            )
+            data, found = _read_model(model, config)
             config = {**found, **config}
         else:
             message = f"no tokenizer.json, {', '.join(MODEL_FILES[:-1])} or {MODEL_FILES[-1]}"
@@ -295,6 +293,13 @@ class Tokenizer:
     @cached_property
     def _twin(self) -> Twin:
         return Twin(self._backend.to_str(), self.added_tokens)
+
+
+def _read_model(path: Path, config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A file that stands for ``tokenizer.json``, as its content and what the config should say beside it."""
+    if path.name in RANK_FILES:
+        return tiktoken.tokenizer_json_from_ranks(path)
+    return (tokenizer_json_from_vocabulary if path.name == VOCABULARY else tokenizer_json_from_model)(path, config)
 
 
 def _tokens(encoding: tokenizers.Encoding) -> Tokens:

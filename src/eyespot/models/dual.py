@@ -1,4 +1,4 @@
-"""`DualEncoder`: an image tower and a text tower that meet in one space (CLIP, SigLIP)."""
+"""`DualEncoder`: an image tower and a text tower that meet in one space (CLIP, SigLIP, any two)."""
 
 from dataclasses import dataclass, field
 
@@ -8,9 +8,12 @@ from torch import nn
 from eyespot.contracts.batch import MediaBatch
 from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Int, Tensor
+from eyespot.models.encoders.post_norm_text import PostNormText, PostNormTextConfig
 from eyespot.models.encoders.text import TextEncoder, TextEncoderConfig
 from eyespot.models.encoders.vit import VisionEncoder, VitConfig
 from eyespot.models.initialize import initialize
+
+TEXT: dict[type, type[nn.Module]] = {TextEncoderConfig: TextEncoder, PostNormTextConfig: PostNormText}
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class DualConfig(Config):
     """
 
     vision: VitConfig = field(default_factory=VitConfig)
-    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    text: TextEncoderConfig | PostNormTextConfig = field(default_factory=TextEncoderConfig)
     logit_scale: float = 2.6592
     logit_bias: float | None = None
 
@@ -35,7 +38,7 @@ class DualEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.vision_encoder = VisionEncoder(config.vision)
-        self.text_encoder = TextEncoder(config.text)
+        self.text_encoder = TEXT[type(config.text)](config.text)
         self.logit_scale = nn.Parameter(torch.tensor(config.logit_scale))
         self.logit_bias = nn.Parameter(torch.tensor(config.logit_bias)) if config.logit_bias is not None else None
         initialize(self)

@@ -1,4 +1,4 @@
-"""The pre-norm transformer block that the towers for pictures and text share, and how hidden states are counted."""
+"""The transformer blocks that the towers for pictures and text share, and how hidden states are counted."""
 
 import torch
 from torch import nn
@@ -56,6 +56,22 @@ class EncoderBlock(nn.Module):
         x = x + (added if self.scale1 is None else added * self.scale1)
         added = self.mlp(self.norm2(x))
         return x + (added if self.scale2 is None else added * self.scale2)
+
+
+class PostNormBlock(nn.Module):
+    """``x = norm1(x + attn(x)); x = norm2(x + mlp(x))``, all with biases (Vaswani et al. 2017; BERT)."""
+
+    def __init__(self, size: int, heads: int, inner: int, activation: str, eps: float) -> None:
+        super().__init__()
+        self.attn = SelfAttention(size, heads)
+        self.norm1 = nn.LayerNorm(size, eps)
+        self.mlp = Mlp(size, inner, activation)
+        self.norm2 = nn.LayerNorm(size, eps)
+
+    def forward(self, x: Float[Tensor, "T E"], segments: Segments) -> Float[Tensor, "T E"]:
+        """One block over packed tokens."""
+        x = self.norm1(x + self.attn(x, segments))
+        return self.norm2(x + self.mlp(x))
 
 
 def layer_index(layer: int, num_layers: int) -> int:
