@@ -92,10 +92,13 @@ def test_tiles_cannot_be_taken_from_the_contract(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_llava_authors_layout_has_no_place_for_it(model, tmp_path):
-    with pytest.raises(EyespotError) as caught:
-        families.save(model, tmp_path / "out", layout="original")
-    assert caught.value.code == "layout-unsupported"
+def test_it_goes_through_the_authors_layout_and_back(model, tmp_path):
+    families.save(model, tmp_path / "original", layout="original")
+    again = families.load(tmp_path / "original")
+    assert (again.family, again.layout, again.contract) == ("llava", "original", model.contract)
+    assert equal(again.module, model.module)
+    families.save(again, tmp_path / "back", layout="hf")
+    assert families.load(tmp_path / "back").contract == model.contract
 
 
 def test_a_fresh_newline_is_drawn_and_on_the_meta_device_it_is_not():

@@ -140,11 +140,26 @@ def test_exactly_the_answers_and_their_end_tokens_are_learnt(case, rendered_as):
     assert answers(rendered) == ["red" + end_of(case), "blue, I think" + end_of(case)]
 
 
+def test_an_answer_that_ends_with_a_token_of_its_own_is_learnt_through_its_end(case, rendered_as):
+    """``</tool_call>`` is no special token: typed in an answer it is meant, and the answer's end still follows."""
+    rendered = rendered_as(dialogue("q", "zoom </tool_call>", "<|im_end|>", "zoom again </tool_call>"))
+    assert answers(rendered) == ["zoom </tool_call>" + end_of(case), "zoom again </tool_call>" + end_of(case)]
+
+
+def test_an_answer_that_ends_with_a_token_of_its_own_is_closed_all_the_same(cases, rule_of, tokenizer_of):
+    case = cases["llava15"]
+    rendered = render(
+        dialogue("q", "a </tool_call>"), rule_of(case), close_answers=True, **specials(tokenizer_of(case))
+    )
+    assert answers(rendered) == ["a </tool_call></s>"]
+
+
 LINES = st.text(st.characters(blacklist_categories=("Cs", "Co", "Cn")), min_size=1, max_size=12)
 
 
 @given(turns=st.lists(st.tuples(LINES, LINES), min_size=1, max_size=3))
 @example(turns=[("0", "</s>"), ("<|im_end|>", "<|im_end|>")])
+@example(turns=[("0", "<|im_end|></tool_call>"), ("</tool_call>", "<tool_call>")])
 @settings(max_examples=12, deadline=None)  # for each of nine templates
 def test_any_answer_is_found_and_the_stretches_cover_the_text(case, rule_of, tokenizer_of, turns):
     assume(all(text.strip() for turn in turns for text in turn))

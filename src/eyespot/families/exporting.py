@@ -70,11 +70,23 @@ class Export:
         """Whether a config.json means this model."""
         parts = {"vision_encoder": self.config.vision} if self.family.absent else {}
         token, theirs = (r.get("image_token_index", r.get("image_token_id")) for r in (self.fresh, raw))
-        tiles = ("image_grid_pinpoints", "vision_aspect_ratio")
-        if any(raw.get(key) != self.fresh[key] for key in tiles if key in self.fresh):
+        if not self._says_tiles(raw):
             return False
         names = tuple(self.keymap.their_name(name) for name in self.ours)
         return token in (None, theirs) and self.family.config_from_hf(raw, names, parts) == self.config
+
+    def _says_tiles(self, raw: Mapping[str, Any]) -> bool:
+        """Whether a config.json by itself means the contract's tiles, in whatever spelling."""
+        image = self.loaded.contract.image
+        if image is None or image.tiling is None:
+            return True
+        came = self.came.get("processor_config.json", {})
+        tokens = {key: came[key] for key in ("image_token", "video_token") if key in came}
+        names = {"processor_config.json": tokens, "tokenizer_config.json": self.came.get("tokenizer_config.json", {})}
+        with suppress(EyespotError):
+            again = self._contract_of({"config.json": raw, **names}).image
+            return again is not None and again.tiling == image.tiling
+        return False
 
     def _config(self) -> dict[str, Any]:
         raw = self.came.get("config.json")

@@ -70,6 +70,8 @@ def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     tower, connector = _parts_of(config)
     if connector.kind != "mlp2x_gelu":
         raise EyespotError("layout-unsupported", f"Hugging Face's LLaVA has no connector of kind {connector.kind!r}")
+    if config.newline:
+        raise EyespotError("layout-unsupported", "Hugging Face's LLaVA has no embedding that ends rows (image_newline)")
     layers = config.select_layers
     full = config.keep_class or not tower.class_token
     return {
@@ -121,7 +123,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
 
 def contract_to_hf(contract: Contract, config: VlmConfig, kind: str | None = None) -> dict[str, Any]:
     """Processor files of both ages of `transformers`; `kind` as of `contract_from_hf`."""
-    files = sidefiles.image_files(contract.image, kind or form_of(config.vision).processor)
+    image = contract.image if kind else llava_original.untiled(contract.image)
+    files = sidefiles.image_files(image, kind or form_of(config.vision).processor)
     full = config.keep_class or not config.vision.class_token
     files["processor_config.json"] = {
         "processor_class": "LlavaProcessor", "image_token": contract.text.image_token,
@@ -184,6 +187,6 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
-    holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, VitConfig) and not config.newline,
+    holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, VitConfig),
     absent=llava_original.absent,
 )

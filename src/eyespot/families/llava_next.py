@@ -38,7 +38,7 @@ def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     tiling = context.image.tiling if context.image else None
     if tiling is not None and tiling.shrink_to is not None:
         raise EyespotError("layout-unsupported", "LLaVA-NeXT scales no map down (contract.image.tiling.shrink_to)")
-    return llava.config_to_hf(config, context) | {
+    return llava.config_to_hf(config.replace(newline=False), context) | {
         "architectures": ["LlavaNextForConditionalGeneration"], "model_type": "llava_next",
         "image_grid_pinpoints": [list(canvas) for canvas in (tiling.canvases if tiling else _PINPOINTS)],
     }  # fmt: skip

@@ -48,7 +48,7 @@ def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     if tiling is not None and tiling.shrink_to is None:
         raise EyespotError("layout-unsupported", "LLaVA-OneVision bounds the map (contract.image.tiling.shrink_to)")
     video = context.video_token_id
-    return llava.config_to_hf(config, context) | {
+    return llava.config_to_hf(config.replace(newline=False), context) | {
         "architectures": ["LlavaOnevisionForConditionalGeneration"], "model_type": "llava_onevision",
         "image_token_index": IMAGE_TOKEN_ID if context.image_token_id is None else context.image_token_id,
         "video_token_index": context.id_of(VIDEO_TOKEN, VIDEO_TOKEN_ID) if video is None else video,

@@ -245,8 +245,8 @@ def _put(opened: Checkpoint, name: str, part: Part, replace: bool) -> None:
         for key in held:
             del opened.tensors[key]
         opened.tensors |= part.tensors
-    field = {"vision_encoder": "vision"}.get(name, name)
-    opened.config = opened.config.replace(**{field: part.config})
+        field = {"vision_encoder": "vision"}.get(name, name)
+        opened.config = opened.config.replace(**{field: part.config})
     if name == "vision_encoder" and (replace or not sidefiles.image_processor(opened.files)):
         opened.files = sidefiles.with_image_processor(opened.files, sidefiles.image_processor(part.files))
     connector, wanted = opened.config.connector, opened.config
@@ -306,9 +306,11 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:
     token = contract.text.image_token or "<image>"
     used = min(tokenizer.vocab_size, opened.config.decoder.vocab_size)
-    (token_id,) = tokenizer.add_tokens([token])
+    video = contract.text.video_token
+    token_id, *others = tokenizer.add_tokens([token] if video is None else [token, video])
     opened.tensors, opened.config = grow(opened.tensors, opened.config, used, tokenizer.vocab_size)
-    return contract.replace(text=contract.text.replace(image_token=token, image_token_id=token_id))
+    own = {"image_token": token, "image_token_id": token_id, "video_token_id": next(iter(others), None)}
+    return contract.replace(text=contract.text.replace(**own))
 
 
 def _warn_of_nonfinite(module: nn.Module, where: str) -> None:

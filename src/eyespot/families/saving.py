@@ -70,12 +70,10 @@ def _export(loaded: Loaded, layout: str) -> Export:
     own = next(f for f in all_families() if f.name == loaded.family)
     if layout == "hf" and loaded.layout.startswith("hf"):
         layout = loaded.layout  # one of Hugging Face's already
-    if layout in own.layouts:
-        return Export(loaded, own, layout)
-    kin = [f for f in all_families() if f.holds(loaded.config)]
+    kin = [own, *(f for f in all_families() if f is not own and f.holds(loaded.config))]
     able = [f for f in kin if layout in f.layouts]
     if not able:
-        known = {"eyespot", *own.layouts, *(name for f in kin for name in f.layouts)}
+        known = {"eyespot", *(name for f in kin for name in f.layouts)}
         message = f"a {loaded.family} model has no layout {layout!r}{nearest(layout, known)}"
         raise EyespotError("layout-unsupported", message)
     problems = []

@@ -237,13 +237,13 @@ class _Rendering:
                 index = inside if inside in assistants else next((i for i in assistants if i not in found), None)
                 if index is None:
                     raise EyespotError("template-failed", "more {% generation %} blocks than assistant messages")
-                found.setdefault(index, []).append((start, self._through_end(seen, stop)))
+                found.setdefault(index, []).append((start, self._through_end(seen, stop, seen.texts.get(index))))
             return found
         unknown = []
         for i in assistants:
             if i in seen.texts and not self.messages[i].tool_calls:
                 start, stop = seen.texts[i]
-                found[i] = [(start, self._through_end(seen, stop))]
+                found[i] = [(start, self._through_end(seen, stop, seen.texts[i]))]
             else:
                 unknown.append(i)
         return {**found, **self._answers_by_prefix(seen, unknown)}
@@ -273,9 +273,13 @@ class _Rendering:
         rule = self.rule
         return token not in self.places and (token != rule.bos_token or token == rule.eos_token)
 
-    def _through_end(self, seen: Marked, stop: int) -> int:
-        """`stop`, or where the end token stops that follows after nothing but space."""
-        if (last := seen.token_before(stop)) and self._ends(last.text):
+    def _through_end(self, seen: Marked, stop: int, own: tuple[int, int] | None) -> int:
+        """`stop`, or where the end token stops that follows after nothing but space.
+
+        A token in the message's `own` text (``</tool_call>``) ends something in the answer and not the answer.
+        """
+        last = seen.token_before(stop)
+        if last and self._ends(last.text) and not (own and last.stop <= own[1]):
             return stop
         following = seen.token_after(stop)
         return following.stop if following and self._ends(following.text) else stop
@@ -286,7 +290,7 @@ class _Rendering:
         for i, message in enumerate(self.messages):
             ends = [stop for _, stop in answers.get(i, ())]
             if i in seen.texts:
-                ends.append(self._through_end(seen, seen.texts[i][1]))
+                ends.append(self._through_end(seen, seen.texts[i][1], seen.texts[i]))
             stop = max([cursor, *ends])
             learnt = () if message.weight == 0 else tuple(answers.get(i, ()))
             spans.append(Stretch(message.role, i, cursor, stop, seen.texts.get(i), learnt))
@@ -303,8 +307,8 @@ class _Rendering:
         eos, places = self.rule.eos_token or "", []
         for span in rendered.spans:
             for start, stop in span.supervised[-1:]:
-                last = seen.token_before(stop)
-                ended = (last is not None and last.start >= start and self._ends(last.text)) or (
+                last, own = seen.token_before(stop), span.text or (start, start)
+                ended = (last is not None and last.start >= max(start, own[1]) and self._ends(last.text)) or (
                     bool(seen.generations) and rendered.text[start:stop].endswith("\n")
                 )
                 if not ended:

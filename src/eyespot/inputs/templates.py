@@ -80,13 +80,18 @@ PLAIN = """\
 """
 
 
-def with_images(template: str, image_token: str = "<image>") -> str:
+def with_images(template: str, image_token: str = "<image>", video_token: str | None = None) -> str:
     """A template that takes string content (ChatML, Llama, Mistral, Qwen, …) as one that also takes parts.
 
     The template itself is untouched; what is put before it turns each list of parts into a string that holds
-    `image_token` where a picture stands. Works in `transformers` too.
+    `image_token` where a picture stands, and `video_token` where a video does. Works in `transformers` too.
     """
-    return _FLATTEN.replace("IMAGE_TOKEN", image_token) + template
+    flatten = _FLATTEN
+    if video_token is not None:
+        flatten = flatten.replace(
+            "else 'IMAGE_TOKEN'", f"else '{video_token}' if part.type == 'video' else 'IMAGE_TOKEN'"
+        )
+    return flatten.replace("IMAGE_TOKEN", image_token) + template
 
 
 def as_string(pieces: Sequence[str | None], image_token: str) -> str:
