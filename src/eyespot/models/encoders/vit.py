@@ -161,11 +161,13 @@ class VisionEncoder(nn.Module):
         """Hugging Face's index into the L + 1 hidden states as a non-negative number."""
         return layer_index(layer, self.config.num_layers)
 
-    def unused(self, layers: tuple[int, ...]) -> list[str]:
-        """Parameters that `features` with these layers never reads; they are kept for export."""
-        deepest = max(self.layer_index(layer) for layer in layers)
-        behind = [f"blocks.{i}." for i in range(deepest, self.config.num_layers)]
-        prefixes = (*behind, "post_norm.", "pool.", "dense.", "projection.", "mask_token")
+    def unused(self, layers: tuple[int, ...] = ()) -> list[str]:
+        """Parameters that `features` with these layers, or else `pooled`, never reads; they are kept for export."""
+        prefixes: tuple[str, ...] = ("mask_token",)
+        if layers:
+            deepest = max(self.layer_index(layer) for layer in layers)
+            behind = [f"blocks.{i}." for i in range(deepest, self.config.num_layers)]
+            prefixes += (*behind, "post_norm.", "pool.", "dense.", "projection.")
         return [name for name, _ in self.named_parameters() if name.startswith(prefixes)]
 
     def _hidden_states(self, media: MediaBatch, stop: int, keep: set[int]) -> dict[int, Tensor]:
