@@ -186,4 +186,5 @@ FAMILY = Family(
     tiny=tiny,
     holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, VitConfig) and not config.newline,
     absent=llava_original.absent,
+    modules="hf-c",
 )
