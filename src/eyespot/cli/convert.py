@@ -1,4 +1,4 @@
-"""`eyespot build`, `export` and `seal`: checkpoints from parts, in another layout, with renewed checksums."""
+"""`eyespot build`, `export`, `merge` and `seal`: checkpoints from parts, in another layout, with an adapter, sealed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +41,23 @@ def export(
     import eyespot
 
     eyespot.save(eyespot.load(model), out, layout=layout)
+    _report(as_json, out=out, message=f"wrote {out}")
+
+
+def merge(
+    model: Annotated[str, typer.Argument(help="The model that the adapter is for.", show_default=False)],
+    adapter: Annotated[str, typer.Argument(help="A LoRA in PEFT's format: folder or hub id.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    layout: Annotated[str | None, typer.Option(help="hf, original or eyespot; none keeps the model's own.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a LoRA adapter part of a model's weights, in the number type that these have.
+
+    Example: `eyespot merge Qwen/Qwen2-0.5B-Instruct runs/mine/adapter out/merged`
+    """
+    import eyespot
+
+    eyespot.save(eyespot.load(model, adapter=adapter).merge(), out, layout=layout)
     _report(as_json, out=out, message=f"wrote {out}")
 
 

@@ -22,6 +22,7 @@ from eyespot.inputs.patches import prepare_image
 from eyespot.models.dual import DualEncoder
 from eyespot.models.encoders.vit import VisionEncoder
 from eyespot.models.vlm import VisionLanguageModel
+from eyespot.nn.adapters import merge
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -168,6 +169,17 @@ class Model:
         dual = self._dual("similarity")
         return dual.similarity(self.encode_images(images), self.encode_texts(texts))
 
+    # -------------------------------------------------------------------------------------------------------- adapters
+
+    def merge(self) -> "Model":
+        """Add the adapters to the weights of their layers and take them off; this model, the same up to rounding.
+
+        The sum is made in float32 and rounded once to each weight's own dtype.
+        """
+        if merge(self.module):
+            self.loaded.source = ""
+        return self
+
     # ----------------------------------------------------------------------------------------------------------- inside
 
     def _pictures(self, images: Any) -> MediaBatch:
@@ -269,16 +281,18 @@ def load(
     pixels: str = "exact",
     parts: Mapping[str, str | PathLike[str]] | None = None,
     verify: bool = False,
+    adapter: str | PathLike[str] | None = None,
 ) -> Model:
     """A checkpoint, recognised from its files, ready to answer.
 
     Args:
-        path_or_hub_id: a folder, or an id on the hub.
+        path_or_hub_id: a folder, or an id on the hub; of a model, or of a LoRA adapter that names its model.
         device: where the weights go.
         dtype: ``"auto"`` keeps the stored type; else a torch dtype or its name, such as ``"float32"``.
         pixels: ``"exact"``: bit-equal to the reference's PIL preprocessing.
         parts: paths that supply or replace parts, such as ``{"vision_encoder": path}``.
         verify: check every file's sha256 again.
+        adapter: folder or id of a LoRA in PEFT's format, for this model; `Model.merge` makes it part of the weights.
 
     Raises:
         EyespotError: what is wrong with the checkpoint, where, and what to do.
@@ -286,11 +300,14 @@ def load(
     if pixels != "exact":
         known = "it comes with a later version" if pixels == "fast" else "known: exact"
         raise EyespotError("not-supported", f"pixels={pixels!r} is not there: {known}", remedy="Use pixels='exact'.")
-    return Model(families.load(path_or_hub_id, dtype=_dtype(dtype), device=device, parts=parts, verify=verify))
+    found = families.load(
+        path_or_hub_id, dtype=_dtype(dtype), device=device, parts=parts, verify=verify, adapter=adapter
+    )
+    return Model(found)
 
 
-def save(model: Model, path: str | PathLike[str], layout: str | None = None) -> None:
-    """Write a self-contained checkpoint.
+def save(model: Model, path: str | PathLike[str], layout: str | None = None, adapter: bool = False) -> None:
+    """Write a self-contained checkpoint, or the adapter of one.
 
     Args:
         model: what to write.
@@ -298,14 +315,17 @@ def save(model: Model, path: str | PathLike[str], layout: str | None = None) -> 
             is complete, edits of its files included, and stays as it was if anything fails. Other files in the folder
             are left alone.
         layout: ``hf``, ``original`` (the authors' own, where the family has one) or ``eyespot``; by default the one
-            that the model came in.
+            that the model came in. A model with adapters goes out merged (`Model.merge`), or in ``eyespot``.
+        adapter: write the model's adapter alone, in PEFT's format, under the names that `transformers` has for its
+            layers; `layout` says otherwise.
 
     Raises:
         EyespotError: ``checkpoint-exists`` where the folder holds files of a checkpoint that `save` did not write, such
             as a downloaded one; ``layout-unsupported`` naming the part that the layout cannot express. Nothing is
             written then.
     """
-    families.save(model.loaded, path, layout=layout)
+    write = families.save_adapter if adapter else families.save
+    write(model.loaded, path, layout)
 
 
 def compose(

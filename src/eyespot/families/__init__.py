@@ -3,6 +3,8 @@
 from eyespot.families.compose import compose
 from eyespot.families.family import Family, Loaded, build
 from eyespot.families.loading import TABLE, all_families, load, open_part
-from eyespot.families.saving import save
+from eyespot.families.saving import save, save_adapter
 
-__all__ = ["TABLE", "Family", "Loaded", "all_families", "build", "compose", "load", "open_part", "save"]
+__all__ = [
+    "TABLE", "Family", "Loaded", "all_families", "build", "compose", "load", "open_part", "save", "save_adapter",
+]  # fmt: skip

@@ -142,5 +142,6 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
+    modules="hf-memory",
     holds=lambda config: isinstance(config, VitConfig) and config.layer_scale,
 )

@@ -22,6 +22,7 @@ from eyespot.families.family import Context, Family, Loaded
 from eyespot.families.loading import open_part, own_fields
 from eyespot.families.vocabulary import shrink
 from eyespot.models.vlm import VlmConfig
+from eyespot.nn.adapters import own_parameters
 
 # Spellings of the same thing in configs of several ages: a rewritten config must not keep the older beside the newer.
 _SUPERSEDED = (
@@ -46,7 +47,7 @@ class Export:
         # What came with the checkpoint is of use only in the layout that it came in.
         self.same = (self.family.name, self.layout) == (loaded.family, loaded.layout)
         self.came: dict[str, Any] = deepcopy(loaded.extra) if self.same else {}
-        self.ours, self.config = loaded.module.state_dict(), loaded.config
+        self.ours, self.config = own_parameters(loaded.module), loaded.config
         if self.form.adds_image_token and "vocab_size" in self.came:
             self.ours, self.config = shrink(self.ours, self.config, self.came["vocab_size"])
         self.keymap = self.form.keymap(self.config)

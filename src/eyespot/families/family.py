@@ -81,6 +81,8 @@ class Family:
         contract_to_hf: (contract, config) to processor files.
         tiny: configs of a few thousand parameters, by a word on what is particular.
         recognise: which layouts a config.json may stand for; all, where it is None.
+        modules: the layout whose names are those of `transformers`' modules in memory, which adapters are written
+            under; empty: the first.
         absent: parts that the checkpoint needs but does not hold: {part: path or id, or empty where it names none}.
     """
 
@@ -94,6 +96,7 @@ class Family:
     holds: Callable[[Any], bool]
     recognise: Callable[[Json], tuple[str, ...]] | None = None
     absent: Callable[[Json, Collection[str]], dict[str, str]] | None = None
+    modules: str = ""
 
     def layout_of(self, raw: Json, names: Collection[str], config: ModelConfig) -> str:
         """The layout whose key map knows most of the names; of equals the first."""
@@ -114,6 +117,7 @@ class Loaded:
         generation: generation_config.json.
         extra: the checkpoint's small files as they came, for the round trip.
         parts: where parts that the checkpoint does not hold were read from.
+        source: the folder or id that it was read from; empty once it is no longer what lies there.
     """
 
     module: nn.Module
@@ -124,6 +128,7 @@ class Loaded:
     generation: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+    source: str = ""
 
     def __post_init__(self) -> None:
         """A tokenizer and a table that do not fit are refused wherever they meet, not at the first odd token."""

@@ -312,6 +312,7 @@ def grid_family(form: GridForm, tiny: Callable[[], dict[str, Any]]) -> Family:
         contract_to_hf=form.contract_to_hf,
         tiny=tiny,
         holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, GridVitConfig),
+        modules="hf-nested" if "hf-nested" in form.layouts else "",
     )
 
 

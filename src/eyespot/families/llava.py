@@ -189,4 +189,5 @@ FAMILY = Family(
     tiny=tiny,
     holds=lambda config: isinstance(config, VlmConfig) and isinstance(config.vision, VitConfig),
     absent=llava_original.absent,
+    modules="hf-c",
 )

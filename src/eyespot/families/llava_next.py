@@ -89,4 +89,5 @@ FAMILY = Family(
     contract_to_hf=contract_to_hf,
     tiny=tiny,
     holds=lambda config: isinstance(config, VlmConfig) and config.newline,
+    modules="hf-c",
 )

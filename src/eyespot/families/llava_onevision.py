@@ -149,4 +149,5 @@ FAMILY = Family(
     contract_to_hf=contract_to_hf,
     tiny=tiny,
     holds=llava_next.FAMILY.holds,
+    modules="hf-c",
 )

@@ -14,7 +14,7 @@ from torch import nn
 from eyespot.contracts.contract import Contract, ImageRule
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
-from eyespot.families import sidefiles
+from eyespot.families import adapting, sidefiles
 from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
 from eyespot.families.vocabulary import check_rows, grow
 from eyespot.inputs.processor import Processor
@@ -23,7 +23,7 @@ from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.runtime.log import log
-from eyespot.weights import hub, seal
+from eyespot.weights import hub, peft, seal
 from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 
 # config.json's model_type: the module that describes it, imported when it is asked for.
@@ -86,21 +86,24 @@ def load(
     parts: Parts | None = None,
     verify: bool = False,
     layout: str | None = None,
+    adapter: str | PathLike[str] | None = None,
 ) -> Loaded:
     """A checkpoint with its processor and contract.
 
     Args:
-        path_or_id: a folder, or a hub id.
+        path_or_id: a folder, or a hub id; of a model, or of an adapter that names its model.
         dtype: ``"auto"`` keeps what is stored; else a torch dtype or its name.
         device: where the weights go.
         parts: checkpoints that supply or replace parts: ``{"vision_encoder": path, "connector": …, "decoder": …}``.
         verify: check every file's sha256 again, and warn of weights that are not finite.
         layout: the layout to read it as, where its tensor names should not decide.
+        adapter: folder or id of a LoRA in PEFT's format, put onto the model's layers without changing them.
 
     Raises:
-        EyespotError: ``checkpoint-…``, ``unknown-family``, ``family-config``, ``hub-unavailable`` and what the
-            tokenizer's files may raise; the message names the file or key.
+        EyespotError: ``checkpoint-…``, ``unknown-family``, ``family-config``, ``hub-unavailable``, ``adapter-…`` and
+            what the tokenizer's files may raise; the message names the file or key.
     """
+    path_or_id, adapter = adapting.base_and_adapter(path_or_id, adapter)
     opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
     tokenizer = _tokenizer(opened, parts or {})
     contract = _contract(opened, tokenizer)
@@ -116,11 +119,17 @@ def load(
     )  # fmt: skip
     if verify:
         _warn_of_nonfinite(module, str(opened.folder))
-    return Loaded(
+    loaded = Loaded(
         module=module.eval(), processor=Processor(contract, tokenizer), contract=contract,
         family=opened.family.name, layout=opened.layout, extra=extra, parts=opened.sources,
-        generation=dict(opened.files.get("generation_config.json", {})),
+        generation=dict(opened.files.get("generation_config.json", {})), source=str(path_or_id),
     )  # fmt: skip
+    if opened.layout == "eyespot" and peft.holds_adapter(opened.folder):
+        adapting.put_adapters(loaded, opened.folder, [opened.family])
+    if adapter is not None:
+        kin = [opened.family, *(f for f in all_families() if f is not opened.family and f.holds(opened.config))]
+        adapting.put_adapters(loaded, adapting.checked(adapter, loaded, verify), kin)
+    return loaded
 
 
 def open_checkpoint(

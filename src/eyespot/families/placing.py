@@ -9,10 +9,10 @@ from pathlib import Path
 from eyespot.errors import EyespotError
 from eyespot.families import sidefiles
 from eyespot.inputs.tokenizer import FILES as TOKENIZER_FILES
-from eyespot.weights import seal
+from eyespot.weights import peft, seal
 from eyespot.weights.files import is_weights, umask
 
-READ = frozenset({seal.SEAL, *sidefiles.JSON_FILES, *sidefiles.OWN, *TOKENIZER_FILES})
+READ = frozenset({seal.SEAL, *sidefiles.JSON_FILES, *sidefiles.OWN, *TOKENIZER_FILES, peft.CONFIG, *peft.WEIGHTS})
 
 
 def check_place(path: Path, written: Collection[str] = ()) -> None:

@@ -1,16 +1,20 @@
 """`save`: a model to a folder, complete or not at all, in a layout that can express it."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
 from eyespot.errors import EyespotError, nearest
 from eyespot.families import eyespot_native
+from eyespot.families.adapting import write_adapters
 from eyespot.families.exporting import Export
 from eyespot.families.family import Loaded
 from eyespot.families.loading import all_families
 from eyespot.families.placing import check_place, put_in_place, workplace
 from eyespot.families.vocabulary import check_rows
+from eyespot.nn.adapters import adapters
 from eyespot.weights import seal
 from eyespot.weights.files import SHARD_BYTES, read_json, write_json, write_tensors, write_text
 
@@ -42,12 +46,14 @@ def save(
     check_place(path, {"README.md"} if card is not None else ())
     check_rows(loaded.tokenizer, loaded.config)
     export = _export(loaded, layout or loaded.layout)
+    if adapters(loaded.module) and export.layout != "eyespot":
+        message = f"layout {export.layout!r} has no place for adapters"
+        remedy = "Merge them first, or save the adapter alone (adapter=True)."
+        raise EyespotError("layout-unsupported", message, remedy=remedy)
     texts, tensors = export.texts, export.tensors  # what cannot be expressed fails here, before the first byte
-    try:
-        work = workplace(path)
-    except OSError as error:
-        raise EyespotError("argument", f"cannot write here: {error.strerror}", where=str(path)) from error
-    try:
+    with _whole(path, loaded) as work:
+        if adapters(loaded.module):
+            write_adapters(work, loaded, export.keymap)
         write_tensors(work, tensors, max_shard_bytes)
         if loaded.tokenizer is not None:
             loaded.tokenizer.save(work)
@@ -57,6 +63,40 @@ def save(
             write_text(work / "README.md", card)
         if "chat_template.jinja" in texts:
             _drop_old_template(work / "tokenizer_config.json", texts["chat_template.jinja"])
+
+
+def save_adapter(loaded: Loaded, path: str | PathLike[str], layout: str | None = None) -> None:
+    """Write the adapters of a model, and nothing else, in PEFT's format: what `load` and PEFT put onto the base again.
+
+    Args:
+        loaded: a model with adapters.
+        path: a folder, as of `save`.
+        layout: whose names the layers get; None: those of `transformers`' modules, or our own for our own models.
+
+    Raises:
+        EyespotError: ``adapter-format`` where there is no adapter or a layer is none in this layout, and as of `save`.
+    """
+    path = Path(path).resolve()
+    if not adapters(loaded.module):
+        raise EyespotError("adapter-format", "this model has no adapters", remedy="Train some, or load an adapter.")
+    own = next(f for f in all_families() if f.name == loaded.family)
+    layout = layout or own.modules or next(iter(own.layouts))
+    if layout not in own.layouts:
+        raise EyespotError("argument", f"unknown layout {layout!r}{nearest(layout, own.layouts)}", where="layout")
+    check_place(path)
+    with _whole(path, loaded) as work:
+        write_adapters(work, loaded, own.layouts[layout].keymap(loaded.config))
+
+
+@contextmanager
+def _whole(path: Path, loaded: Loaded) -> Iterator[Path]:
+    """A folder to fill, which is then sealed and put in place; nothing changes at `path` if anything fails."""
+    try:
+        work = workplace(path)
+    except OSError as error:
+        raise EyespotError("argument", f"cannot write here: {error.strerror}", where=str(path)) from error
+    try:
+        yield work
         seal.seal(work, loaded.contract)
         put_in_place(work, path)
     finally:

@@ -138,5 +138,6 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
+    modules="hf-memory",
     holds=lambda config: isinstance(config, VitConfig) and config.class_token and config.post_norm == "sequence",
 )

@@ -9,6 +9,8 @@ import torch
 from eyespot import families
 from eyespot.data.ledger import Ledger
 from eyespot.errors import EyespotError
+from eyespot.nn.adapters import adapters, merge
+from eyespot.runtime.log import log
 from eyespot.train.curves import draw
 from eyespot.train.folder import RunFolder, write_json, write_text
 from eyespot.train.models import CAME_IN
@@ -60,7 +62,8 @@ def judge(config: RunConfig, run: RunFolder, result: Mapping[str, Any], stage: s
 
 
 def write(config: RunConfig, run: RunFolder, loaded: Any, result: dict[str, Any]) -> None:
-    """The final model in the number type that it came in, the figures, the curves, the report."""
+    """The final model in the number type that it came in, its adapter alone, the figures, the curves, the report."""
+    _part_with_adapters(loaded, run)
     loaded.module.eval().to(getattr(torch, loaded.extra[CAME_IN]))
     families.save(loaded, run.path / "model", config.layout, card=card(config, result))
     rows = list(run.rows())
@@ -69,6 +72,18 @@ def write(config: RunConfig, run: RunFolder, loaded: Any, result: dict[str, Any]
     write_json(run.path / "result.json", {**result, "loss": last})
     if config.report is not None:
         resolve(config.report, "report")(run.path)
+
+
+def _part_with_adapters(loaded: Any, run: RunFolder) -> None:
+    """Write the adapter, where the model that it belongs to still lies somewhere, and merge it into the final model."""
+    if adapters(loaded.module) and loaded.source:
+        try:
+            families.save_adapter(loaded, run.path / "adapter")
+        except EyespotError as error:
+            if error.code != "adapter-format":
+                raise
+            log.warning("no adapter is written, only the merged model: %s", error.message)
+    merge(loaded.module)
 
 
 def card(config: RunConfig, result: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import torch
 
 from eyespot import families
 from eyespot.errors import EyespotError
+from eyespot.nn.adapters import ZERO_AT_START
 from eyespot.runtime.device import autocast, compute_dtype, pick
 from eyespot.runtime.dist import ranks, sum_gradients, sum_scalars
 from eyespot.train import checkpoint, finish, models, objectives, preflight, trainable
@@ -76,7 +77,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             if stage.model is None:
                 carried = loaded
             module = loaded.module.to(device).train()
-            table = trainable.apply(module, stage.trainable, stage.lr)
+            table = models.choose(loaded, stage)
             optimizer = Optimizer(module, table.lrs, stage)
             batches = goal.batches(config, stage, loaded, seed)
             background.callback(batches.close)
@@ -216,7 +217,8 @@ def _audit(
 
     with checkpoint.undisturbed():
         batches = goal.batches(config.replace(workers=0), stage, loaded, seed)
-        preflight.audit(loaded.module, table.lrs, iter(batches), loss, config.audit, stage.zero_at_start)
+        declared = (*stage.zero_at_start, ZERO_AT_START)
+        preflight.audit(loaded.module, table.lrs, iter(batches), loss, config.audit, declared)
 
 
 def _evaluate(

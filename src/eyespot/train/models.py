@@ -10,12 +10,13 @@ from torch import nn
 from eyespot import families
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
-from eyespot.train import checkpoint
+from eyespot.nn import adapters
+from eyespot.train import checkpoint, trainable
 from eyespot.train.folder import RunFolder
 from eyespot.train.names import resolve
 from eyespot.train.run import Stage
 
-ORIGIN = ("family", "layout", "generation", "extra", "parts")
+ORIGIN = ("family", "layout", "generation", "extra", "parts", "source")
 PROBE = "The quick brown fox jumps over 12 lazy dogs; a red circle? Yes, 345 (or 6789)."
 CAME_IN = "dtype"  # in `Loaded.extra`: the number type that the final model is written in
 
@@ -31,6 +32,7 @@ def build(source: Any, where: str) -> Any:
 def restore(path: Path) -> Any:
     """The model of a checkpoint, every tensor as it was, and still knowing which layout it came in."""
     loaded = families.load(path / "model")
+    loaded.source = ""
     for name, value in json.loads(checkpoint.read_state(path)["origin"]).items():
         setattr(loaded, name, value)
     return loaded
@@ -39,6 +41,23 @@ def restore(path: Path) -> Any:
 def origin(loaded: Any) -> str:
     """What `restore` needs beside the weights, as JSON: checkpoints are in our own layout, which holds every model."""
     return json.dumps({name: getattr(loaded, name) for name in ORIGIN})
+
+
+def choose(loaded: Any, stage: Stage) -> trainable.Trainable:
+    """Give the model the stage's adapters, merge those that an earlier stage trained, and set what is trained.
+
+    A stage whose adapters are like those that are there goes on with them.
+    """
+    module = loaded.module
+    if adapters.adapters(module) and not (stage.lora and adapters.attached(module, stage.lora)):
+        adapters.merge(module)
+        loaded.source = ""
+    if stage.lora is not None and not adapters.adapters(module):
+        adapters.attach(module, stage.lora)
+    table = trainable.apply(module, stage.patterns, stage.lr)
+    if table.lrs.keys() - adapters.parameters(module):
+        loaded.source = ""  # no longer the model on the disk
+    return table
 
 
 def end_of(run: RunFolder, stage: str) -> Path:
@@ -55,6 +74,7 @@ def fill_parts(loaded: Any, stage: Stage, run: RunFolder) -> None:
         where = f"{stage.name}.init_from.{part}"
         if isinstance(source, str) and source.startswith("stage:"):
             other = restore(end_of(run, source.removeprefix("stage:")))
+            adapters.merge(other.module)
         elif part == "vision_encoder" and not callable(resolve(source, where)):
             _copy_tower(resolve(source, where), loaded.module, where)
             continue

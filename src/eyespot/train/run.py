@@ -17,6 +17,7 @@ import yaml
 
 from eyespot.contracts.config import Config, convert
 from eyespot.errors import EyespotError, nearest
+from eyespot.nn.adapters import PARAMETERS, LoraConfig
 from eyespot.train.names import name_of
 
 STAGE_NAME = re.compile(r"[A-Za-z][\w-]*")
@@ -45,7 +46,10 @@ class Stage(Config):
             clock then, so such a run is not repeatable bit by bit. None: steps alone.
         lr: learning rate of every trainable parameter whose pattern names none.
         trainable: ``REGEX[:lr]`` or ``REGEX:frozen``; the first that is found in a parameter's name wins, what
-            nothing matches is frozen, and each must match something.
+            nothing matches is frozen, and each must match something. Empty: connector, decoder and head, or with `lora`
+            the adapters alone.
+        lora: adapters on linear layers (``lora.rank=8 lora.modules=REGEX``), trained at `lr` besides what `trainable`
+            names; a stage without merges those of the stage before.
         data: sources of this stage; None takes the run's. A source is a path, ``world:NAME[:SPLIT]``, an object with
             `examples`, or a pair (source, weight); ``SOURCE*WEIGHT`` in text.
         batch_tokens: decoder tokens (after placeholders are expanded) of a micro-batch.
@@ -71,7 +75,8 @@ class Stage(Config):
     steps: int = 100
     seconds: float | None = None
     lr: float = 1e-3
-    trainable: tuple[str, ...] = ("connector|decoder|lm_head",)
+    trainable: tuple[str, ...] = ()
+    lora: LoraConfig | None = None
     data: tuple[Any, ...] | None = None
     batch_tokens: int = 4096
     max_length: int = 2048
@@ -106,6 +111,13 @@ class Stage(Config):
             value = getattr(self, name)
             _require(value >= 0, "0 or more", value, f"{self.name}.{name}")
         _require(self.seconds is None or self.seconds > 0, "seconds above 0", self.seconds, f"{self.name}.seconds")
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """What is trained, the adapters first."""
+        if self.lora is not None:
+            return (PARAMETERS, *self.trainable)
+        return self.trainable or ("connector|decoder|lm_head",)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; a callable or object becomes its name."""
@@ -221,7 +233,8 @@ def read_config(path: str | Path) -> RunConfig:
 
 def known_keys(config: RunConfig) -> list[str]:
     """Every key that `read_overrides` takes for this run."""
-    return sorted(RUN_KEYS | STAGE_KEYS | {f"{s.name}.{key}" for s in config.stages for key in STAGE_KEYS})
+    keys = STAGE_KEYS | {f"lora.{f.name}" for f in dataclasses.fields(LoraConfig)}
+    return sorted(RUN_KEYS | keys | {f"{s.name}.{key}" for s in config.stages for key in keys})
 
 
 def _split(pair: str) -> tuple[str, str]:
@@ -253,6 +266,9 @@ def _set_stage(stage: Stage, key: str, value: str, where: str, config: RunConfig
     name, _, part = key.partition(".")
     if name == "init_from" and part:
         return stage.replace(init_from={**stage.init_from, part: value})
+    if name == "lora" and part:
+        given = {**(stage.lora or LoraConfig()).to_dict(), part: value}
+        return stage.replace(lora=LoraConfig.from_dict(given, where.removesuffix(f".{part}")))
     if key not in STAGE_KEYS:
         known = known_keys(config)
         raise EyespotError("config-unknown-key", f"unknown key {where!r}{nearest(where, known)}", where=where)

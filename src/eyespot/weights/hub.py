@@ -38,7 +38,11 @@ def _download(repo: str) -> Path:
     try:
         folder = Path(snapshot_download(repo, allow_patterns=list(_TEXT)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repo, allow_patterns=[*_TEXT, "pytorch_model*.bin", "mm_projector.bin"]))
+            folder = Path(
+                snapshot_download(
+                    repo, allow_patterns=[*_TEXT, "pytorch_model*.bin", "mm_projector.bin", "adapter_model.bin"]
+                )
+            )
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EyespotError(

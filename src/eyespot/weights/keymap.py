@@ -154,6 +154,18 @@ class KeyMap:
         """Names of the file that no rule knows."""
         return [name for name in names if not self.ignores(name) and _find(self._theirs, name) is None]
 
+    def found(self, theirs: str) -> tuple[Rule, tuple[str, ...]] | None:
+        """The rule of one of the file's tensors, and our names of what it holds."""
+        found = None if self.ignores(theirs) else _find(self._theirs, theirs)
+        return (found[0], tuple(name.format(*found[1]) for name in found[0].names())) if found else None
+
+    def holding(self, ours: str) -> tuple[Rule, str, tuple[str, ...]] | None:
+        """The rule of one of our tensors: its name in the file, and our names of all that the file's tensor holds."""
+        if (found := _find(self._ours, ours)) is None:
+            return None
+        rule, parts = found
+        return rule, rule.theirs.format(*parts), tuple(name.format(*parts) for name in rule.names())
+
     def their_name(self, ours: str) -> str:
         """The name in the file of one of our tensors; our own where no rule knows it."""
         found = _find(self._ours, ours)
