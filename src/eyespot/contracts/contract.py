@@ -62,6 +62,29 @@ class Tiling(Config):
 
 
 @dataclass(frozen=True)
+class AspectTiling(Config):
+    """Tiles in the grid whose aspect is nearest to the picture's (InternVL).
+
+    A picture is squeezed to whole tiles of the model's input size, aspect nearly kept, and cut row by row; the whole
+    picture, squeezed to one tile, goes behind them. A picture of one tile is that tile alone.
+
+    Attributes:
+        least, most: tiles of a grid.
+        thumbnail: whether the whole picture goes behind several tiles.
+    """
+
+    least: int = 1
+    most: int = 12
+    thumbnail: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that no grid is within, and more tiles than anyone has."""
+        if not 1 <= self.least <= self.most <= 1024:
+            message = f"expected 1 ≤ least ≤ most ≤ 1024 tiles, got {self.least} and {self.most}"
+            raise EyespotError("config-value", message, where="contract.image.aspect_tiling")
+
+
+@dataclass(frozen=True)
 class ImageRule(Config):
     """From an upright RGB picture to raw patches.
 
@@ -80,6 +103,7 @@ class ImageRule(Config):
         extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
         max_patches: of a picture under ``patches``; None otherwise.
         tiling: any-resolution tiles of `size`; None: one picture of `size`.
+        aspect_tiling: tiles of `size` by aspect ratio; None: one picture of `size`.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
         min_pixels, max_pixels: area of the resized picture, under ``dynamic``.
         merge_size: side of the block of patches that becomes one embedding.
@@ -117,6 +141,7 @@ class ImageRule(Config):
     tokens_per_second: float | None = later(None)
     pool: int = later(1)
     newline: Literal["none", "once"] = later("none")
+    aspect_tiling: AspectTiling | None = later(None)
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
@@ -135,10 +160,14 @@ class ImageRule(Config):
                 "max_patches from 1 up with resize patches",
                 (self.max_patches or 0) >= 1 if flexible else not self.max_patches,
             ),
+            ("an exact resize to a tile by aspect, and no canvases", self.aspect_tiling is None or self._by_aspect()),
             ("canvases in whole tiles, and an exact resize to one", self.tiling is None or self._tiles()),
         ):
             if not ok:
                 raise EyespotError("config-value", f"expected {name}, got {self.to_dict()}", where="contract.image")
+
+    def _by_aspect(self) -> bool:
+        return self.resize == "exact" and self.tiling is None
 
     def _tiles(self) -> bool:
         canvases = self.tiling.canvases if self.tiling else ()
@@ -155,6 +184,10 @@ class TextRule(Config):
             once for each embedding.
         image_token_id: its id.
         video_token, video_token_id: the same for a video; None where the model takes none.
+        image_form: what a picture's placeholder is written as before tokenising, with `image_token` once in it, such
+            as ``<img><IMG_CONTEXT></img>``; None: as it is.
+        frame_form: the same for each frame of a video, ``{number}`` counting from 1; None: a video is one placeholder.
+        frame_join: what stands between frames.
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
@@ -174,6 +207,17 @@ class TextRule(Config):
     clean: Literal["none", "clip", "siglip", "lower"] = "none"
     video_token: str | None = later(None)
     video_token_id: int | None = later(None)
+    image_form: str | None = later(None)
+    frame_form: str | None = later(None)
+    frame_join: str = later("\n")
+
+    def __post_init__(self) -> None:
+        """Refuse forms that would lose the medium or count it twice."""
+        for name in ("image_form", "frame_form"):
+            form = getattr(self, name)
+            if form is not None and (not self.image_token or form.count(self.image_token) != 1):
+                message = f"expected {name} with image_token ({self.image_token!r}) once in it, got {form!r}"
+                raise EyespotError("config-value", message, where="contract.text")
 
 
 @dataclass(frozen=True)

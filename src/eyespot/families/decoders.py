@@ -172,23 +172,31 @@ def read_rope(raw: Json, sections: tuple[int, ...] = (), interleaved: bool = Fal
         if bool(said := own.pop("mrope_interleaved", interleaved)) != interleaved:
             raise unsupported("rope_parameters.mrope_interleaved", said, str(interleaved).lower())
     fields: dict[str, Any] = {"theta": own.pop("rope_theta", raw.get("rope_theta", 10000.0)), "type": kind}
-    if kind not in ("default", "linear", "llama3"):
-        raise unsupported("rope_parameters.rope_type", kind, "default, linear, llama3")
+    known = ("default", "linear", "llama3", *(() if sections else ("dynamic",)))
+    if kind not in known:
+        raise unsupported("rope_parameters.rope_type", kind, ", ".join(known))
     if own.pop("partial_rotary_factor", 1.0) != 1.0:
         raise unsupported("rope_parameters.partial_rotary_factor", "≠ 1")
     if kind == "llama3":
         own.setdefault("original_max_position_embeddings", raw["max_position_embeddings"])
-    used = {"default": (), "linear": ("factor",), "llama3": tuple(_LLAMA3)}[kind]
-    fields |= {key: own[key] for key in used if key in own} | {"sections": sections, "interleaved": interleaved}
+    if kind == "dynamic":  # whose base grows behind the config's own length
+        own["original_max_position_embeddings"] = raw["max_position_embeddings"]
+    fields |= {key: own[key] for key in _SCALING.get(kind, ()) if key in own}
+    fields |= {"sections": sections, "interleaved": interleaved}
     return RopeConfig.from_dict(fields, "config.json: rope_parameters")
 
 
-_LLAMA3 = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+_SCALING = {
+    "linear": ("factor",), "dynamic": ("factor", "original_max_position_embeddings"),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}  # fmt: skip
 
 
 def write_rope(rope: RopeConfig, interleaved: bool = False) -> dict[str, Any]:
     """Both spellings, so that a reader of either finds the values; they agree. `interleaved` as of `read_rope`."""
-    scaling = {key: getattr(rope, key) for key in {"linear": ("factor",), "llama3": _LLAMA3}.get(rope.type, ())}
+    scaling = {key: getattr(rope, key) for key in _SCALING.get(rope.type, ())}
+    if rope.type == "dynamic":
+        del scaling["original_max_position_embeddings"]  # is max_position_embeddings
     scaling |= {"mrope_section": list(rope.sections)} if rope.sections else {}
     scaling |= {"mrope_interleaved": True} if interleaved else {}
     raw: dict[str, Any] = {"rope_parameters": {"rope_type": rope.type, "rope_theta": rope.theta, **scaling}}

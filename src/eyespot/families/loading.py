@@ -28,6 +28,7 @@ from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 
 # config.json's model_type: the module that describes it, imported when it is asked for.
 TABLE = {
+    "internvl": "eyespot.families.internvl",
     "llava": "eyespot.families.llava",
     "llava_llama": "eyespot.families.llava",
     "llava_mistral": "eyespot.families.llava",

@@ -5,7 +5,7 @@ version; that is a prefix, decided by the family's layouts.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,6 +85,7 @@ class TowerForm:
         counts_patches: ``num_patches`` says how large the position table is, not ``image_size``.
         linear: see `vision_rules`.
         more: further keys that are read as they are, {theirs: ours}.
+        read_own: our fields by keys that other forms do not have; write_own: those keys.
     """
 
     model_type: str
@@ -96,6 +97,8 @@ class TowerForm:
     counts_patches: bool = False
     linear: bool = False
     more: Mapping[str, str] = field(default_factory=dict)
+    read_own: Callable[[Json], dict[str, Any]] | None = None
+    write_own: Callable[[VitConfig], dict[str, Any]] | None = None
 
     def read(self, raw: Json, projection_size: int | None = None) -> VitConfig:
         """Their config as ours."""
@@ -112,6 +115,7 @@ class TowerForm:
         own |= {"activation": activation(raw), "projection_size": projection_size}
         if self.head_key and not raw.get(self.head_key, True):
             own["pool"] = "none"
+        own |= self.read_own(raw) if self.read_own is not None else {}
         return VitConfig.from_dict(own, "vision_config")
 
     def write(self, config: VitConfig) -> dict[str, Any]:
@@ -131,6 +135,7 @@ class TowerForm:
             raw["image_size"] = config.image_size[0]
         if self.head_key:
             raw[self.head_key] = config.pool != "none"
+        raw |= self.write_own(config) if self.write_own is not None else {}
         lost = differences(config, self.read(raw, config.projection_size))
         if lost:
             message = f"{self.model_type} cannot express vision.{'; vision.'.join(lost)}"

@@ -5,6 +5,7 @@ so scaling and normalising are a table look-up; the table is computed in the ver
 end (float64 product, cast to float32, minus mean, by std), hence bit-equal and cheaper.
 """
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -16,6 +17,7 @@ from eyespot.contracts.media import Media
 from eyespot.contracts.shapes import Float, UInt8
 from eyespot.errors import EyespotError
 from eyespot.inputs.anyres import fitted_size, plan_tiles
+from eyespot.inputs.aspect import best_grid
 from eyespot.inputs.resize import place_image, resize_image
 from eyespot.runtime.limits import LIMITS, Limits
 
@@ -25,7 +27,7 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
 
     Pixels beyond the last whole block of patches are dropped, as a strided convolution drops them (SigLIP's 384 with
     patches of 14 gives 27 × 27). The patches of a block stand together. Of a tiled picture each tile has its own grid,
-    and `input_size` and `transform` are those of the first tile, which shows the whole picture.
+    and `input_size` and `transform` are those of the whole picture on one tile.
 
     Raises:
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
@@ -35,6 +37,8 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
     if rule.tiling is not None:
         tiles, plan = _tiles(media, rule, limits)
         pictures += tiles
+    if rule.aspect_tiling is not None:
+        pictures, plan = _aspect_tiles(media, pixels, rule, plan, limits)
     pieces = [cut(np.broadcast_to(p, (rule.temporal_patch_size, *p.shape)), rule, media.name) for p in pictures]
     return EncodedMedia(
         kind=media.kind,
@@ -57,6 +61,24 @@ def _tiles(media: Media, rule: ImageRule, limits: Limits) -> tuple[list[np.ndarr
     pixels = place_image(media.data, fitted, canvas, rule.resample, limits=limits, name=media.name)
     height, width = rule.size
     return list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width)), plan
+
+
+def _aspect_tiles(
+    media: Media, whole: np.ndarray, rule: ImageRule, plan: MediaPlan, limits: Limits
+) -> tuple[list[np.ndarray], MediaPlan]:
+    """The picture squeezed to a grid of tiles and cut row by row, and where wanted the whole of it as the last."""
+    tiling = rule.aspect_tiling
+    assert tiling is not None
+    (height, width), picture = rule.size, (media.size[1], media.size[0])
+    rows, columns = best_grid(picture, rule.size, tiling.least, tiling.most)
+    if (rows, columns) == (1, 1):
+        return [whole], plan
+    canvas = rows * height, columns * width
+    pixels = place_image(media.data, canvas, canvas, rule.resample, limits=limits, name=media.name)
+    tiles = list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width))
+    last = "last" if tiling.thumbnail else "none"
+    plan = replace(plan, tile_rows=rows, tile_cols=columns, thumbnail=last)
+    return [*tiles, *([whole] if tiling.thumbnail else [])], plan
 
 
 def cut(

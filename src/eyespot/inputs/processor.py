@@ -27,6 +27,7 @@ from eyespot.inputs.places import write_places
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.inputs.tokens import Conversation, tokenise
 from eyespot.inputs.turns import pairs, prefix_length
+from eyespot.inputs.unfolding import parts_of, unfold
 from eyespot.inputs.video import decode_video, prepare_video
 from eyespot.runtime.limits import LIMITS, Limits
 
@@ -113,15 +114,16 @@ class Processor:
                 wanted = pairs(messages)
                 media = self._media([wanted[0]], root, allow_private, limits)
                 wanted = [write_places(pair, media, self.contract.coordinates) for pair in wanted]
-                texts = self._tokens(wanted, rule, asked, limits)
+                texts = self._tokens(wanted, media, rule, asked, limits)
                 parts, parents, truncated = self._branches(texts, media, max_length)
             else:
                 media = self._media([messages], root, allow_private, limits)
                 messages = write_places(messages, media, self.contract.coordinates)
-                whole = self._tokens([messages], rule, asked, limits)[0].spread(self._counts(media))
+                (whole,) = self._tokens([messages], media, rule, asked, limits)
+                whole = whole.spread(self._counts(media))
                 text = whole if max_length is None else self._fitted(whole, max_length)
                 parts, parents, truncated = [text], [-1], len(whole) - len(text)
-            encoded = _joined(sample_id, source, parts, parents, media, truncated)
+            encoded = _joined(sample_id, source, parts, parents, media, self._runs(media), truncated)
             if not add_generation_prompt and _wanted(messages) and not encoded.supervised:
                 raise EyespotError("row-unsupervised", "the row has an answer, but no token of it is left to learn")
         except EyespotError as error:
@@ -196,37 +198,60 @@ class Processor:
         return media
 
     def _counts(self, media: Sequence[EncodedMedia]) -> list[int]:
-        """Tokens that each picture takes."""
+        """Tokens that each placeholder takes."""
         rule = self.contract.image
         if rule is None:
             return []
-        return [rule.tokens_per_image or embeddings_of(m, rule.extra_tokens) for m in media]
+        counts = []
+        for medium, runs in zip(media, self._runs(media), strict=True):
+            whole = rule.tokens_per_image or embeddings_of(medium, rule.extra_tokens)
+            assert whole % runs == 0, "frames of one size take as many tokens"
+            counts += [whole // runs] * runs
+        return counts
+
+    def _runs(self, media: Sequence[EncodedMedia]) -> list[int]:
+        """Placeholders of each medium."""
+        return [parts_of(m.kind, len(m.grid_thw), self.contract.text) for m in media]
 
     def _tokens(
-        self, conversations: Sequence[tuple[Message, ...]], rule: TextRule, asked: Mapping[str, Any], limits: Limits
+        self,
+        conversations: Sequence[tuple[Message, ...]],
+        media: Sequence[EncodedMedia],
+        rule: TextRule,
+        asked: Mapping[str, Any],
+        limits: Limits,
     ) -> list[Conversation]:
         """The text of each conversation as tokens, one placeholder for each picture; those kept are not made again."""
-        keys = [None if asked["tools"] else _key(messages, rule, asked) for messages in conversations]
+        runs = self._runs(media)
+        keys = [None if asked["tools"] else _key(messages, rule, asked, runs) for messages in conversations]
         found = [self._kept.get(key) for key in keys]
         for start in range(0, len(found), TOGETHER):
             new = [i for i in range(start, min(start + TOGETHER, len(found))) if found[i] is None]
-            made = self._made([conversations[i] for i in new], rule, asked, limits)
+            made = self._made([conversations[i] for i in new], rule, runs, asked, limits)
             for i, conversation in zip(new, made, strict=True):
                 found[i] = conversation
                 self._keep(keys[i], conversation)
         return found  # type: ignore[return-value]
 
     def _made(
-        self, conversations: Sequence[tuple[Message, ...]], rule: TextRule, asked: Mapping[str, Any], limits: Limits
+        self,
+        conversations: Sequence[tuple[Message, ...]],
+        rule: TextRule,
+        runs: Sequence[int],
+        asked: Mapping[str, Any],
+        limits: Limits,
     ) -> list[Conversation]:
         if not conversations:
             return []
         tokenizer = self._tokenizer()
         names = {"specials": tokenizer.special_tokens, "added": tokenizer.added_tokens}
+        made = []
         rendered = render_all(conversations, rule, **asked, **names, limits=limits)
-        made = [tokenise(r, messages, tokenizer, rule) for r, messages in zip(rendered, conversations, strict=True)]
-        for conversation in made:
-            self._within(conversation.ids)
+        for written, messages in zip(rendered, conversations, strict=True):
+            if rule.image_form is not None or rule.frame_form is not None:
+                written = unfold(written, [part.kind for m in messages for part in m.media], runs, rule)
+            made.append(tokenise(written, messages, tokenizer, rule))
+            self._within(made[-1].ids)
         return made
 
     def _keep(self, key: Any, conversation: Conversation) -> None:
@@ -275,16 +300,25 @@ def _joined(
     parts: Sequence[Conversation],
     parents: Sequence[int],
     media: Sequence[EncodedMedia],
+    runs: Sequence[int],
     truncated: int,
 ) -> Encoded:
-    """Segments one after the other; a picture takes its slots in each segment that shows it."""
+    """Segments one after the other; a picture takes its slots in each segment that shows it.
+
+    `runs` are the placeholders of each medium, which follow one another in `Conversation.media`.
+    """
     offsets = np.cumsum([0, *map(len, parts)])
-    shown = [
-        replace(medium, slots=np.arange(start, start + count, dtype=np.int64) + offset)
-        for part, offset in zip(parts, offsets, strict=False)
-        if len(part.media)
-        for medium, (start, count) in zip(media, part.media, strict=True)
-    ]
+    shown = []
+    for part, offset in zip(parts, offsets, strict=False):
+        if not len(part.media):
+            continue
+        assert len(part.media) == sum(runs), "a part shows all media or none"
+        slots = [np.arange(start, start + count, dtype=np.int64) + offset for start, count in part.media]
+        first = np.cumsum([0, *runs])
+        shown += [
+            replace(medium, slots=np.concatenate(slots[a:b]))
+            for medium, a, b in zip(media, first, first[1:], strict=False)
+        ]
     return Encoded(
         sample_id=sample_id,
         source=source,
@@ -303,7 +337,7 @@ def _wanted(messages: Sequence[Message]) -> bool:
     return any(m.role == "assistant" and m.weight != 0 for m in messages)
 
 
-def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any]) -> Any:
+def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any], runs: Sequence[int]) -> Any:
     """What a conversation's tokens depend on; None where it is long or they depend on more (tool calls, the clock)."""
     if any(m.tool_calls for m in messages) or "strftime_now" in (rule.template or ""):
         return None
@@ -313,4 +347,4 @@ def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any]) 
         (m.role, tuple(p.text if isinstance(p, Text) else (p.kind,) for p in m.parts), m.name, m.tool_call_id, m.weight)
         for m in messages
     )
-    return written, rule.template, asked["add_generation_prompt"], asked["close_answers"]
+    return written, tuple(runs), rule.template, asked["add_generation_prompt"], asked["close_answers"]

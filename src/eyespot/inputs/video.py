@@ -75,7 +75,10 @@ def decode_video(
 
 
 def prepare_video(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> EncodedMedia:
-    """`media` resized, cut into patches and normalised by `rule`; its slots are still empty."""
+    """`media` resized, cut into patches and normalised by `rule`; its slots are still empty.
+
+    Where embeddings stand in a line, each time is a picture of its own to the encoder, with its own grid.
+    """
     frames = []
     for frame in media.data:
         pixels, transform = resize_image(frame, rule, limits=limits, name=media.name)

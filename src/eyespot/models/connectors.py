@@ -2,8 +2,9 @@
 
 `linear` (LLaVA 1.0), `mlp{n}x_gelu` (1.5), `identity`; `patch_merger` (Qwen2-VL: Wang et al. 2024) norms each patch,
 joins a block of neighbours into one vector, and maps it in two steps, the first of them without changing its width.
-For features from the middle of an encoder (DeepStack) it norms the joined vector instead (Qwen3-VL: Bai et al. 2025).
-`resampler` (Qwen-VL: Bai et al. 2023) is a module of its own, `models/resampler.py`.
+In others, and for features from the middle of an encoder (DeepStack: Qwen3-VL, Bai et al. 2025), the norm is of the
+joined vector. Where the image rule cuts patches in blocks, InternVL's pixel shuffle is such a join. `resampler`
+(Qwen-VL: Bai et al. 2023) is a module of its own, `models/resampler.py`.
 """
 
 import math
@@ -29,7 +30,7 @@ class ConnectorConfig(Config):
     Attributes:
         input_size: width of one feature of the encoder.
         merge_size: side of the block of neighbouring features that becomes one token.
-        norm: of each feature, before the block is joined: ``none``, ``layer`` or ``rms``.
+        norm: ``none``, ``layer`` or ``rms``; of each feature, before the block is joined.
         norm_joined: the norm is of the joined block.
         num_queries, num_heads: of a ``resampler``; a picture becomes as many tokens as there are queries.
     """

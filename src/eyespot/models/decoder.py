@@ -143,13 +143,13 @@ class Decoder(nn.Module):
     def _rotary(
         self, position_ids: Int[Tensor, "A T"], segments: Segments, cache: KVCache | None, dtype: torch.dtype
     ) -> Rotary:
-        """Rotary tables; under dynamic NTK each tree of segments has those of its own length.
+        """Rotary tables; where they depend on the length, each tree of segments has those of its own.
 
         Keys in a cache are turned already, so that an answer goes on with its prompt's frequencies however long it
         gets; and branches share their prefix's keys, so that a tree goes by its longest chain.
         """
         rope, channels = self.config.rope, self.config.channels
-        if rope.type != "dynamic_ntk" or self.training:
+        if rope.type not in ("dynamic", "dynamic_ntk") or (rope.type == "dynamic_ntk" and self.training):
             return rotary_tables(position_ids, rope, channels, dtype)
         cached = cache is not None and cache.length > 0
         lengths = [cache.first] * len(segments.q_lens) if cached else segments.tree_lengths

@@ -52,11 +52,11 @@ def join_tiles(
 
 def _tiled(plan: MediaPlan) -> bool:
     """Whether features lie otherwise than their patches; blocks and places of patches are another matter."""
-    return (plan.tile_rows, plan.tile_cols, plan.thumbnail, plan.crop) != (1, 1, "none", None)
+    return plan.crop is not None
 
 
 def _joins(plan: MediaPlan) -> bool:
-    """Whether anything is to be done here."""
+    """Whether anything is to be done here; tiles that are neither cut nor ended are read one after the other."""
     return _tiled(plan) or plan.newline != "none" or plan.scaled is not None
 
 

@@ -1,10 +1,10 @@
 """Rotary position embedding (Su et al. 2021): tables from position ids, and their application.
 
 Half-split form (`rotate_half`), as Llama's Hugging Face weights are laid out. Angles are made in fp32 and cast to
-the activations' dtype. Scaling types: ``default``, ``linear``, ``llama3`` (frequency bands) and ``dynamic_ntk``, whose
-frequencies depend on how long a sequence is (`for_length`). With several position axes each turns its own section of
-the frequencies (M-RoPE: Wang et al. 2024, Qwen2-VL); an encoder's axial form gives each axis all frequencies of a
-narrower head instead.
+the activations' dtype. Scaling types: ``default``, ``linear``, ``llama3`` (frequency bands), ``dynamic`` and
+``dynamic_ntk``, whose frequencies depend on how long a sequence is (`for_length`). With several position axes each
+turns its own section of the frequencies (M-RoPE: Wang et al. 2024, Qwen2-VL); an encoder's axial form gives each axis
+all frequencies of a narrower head instead.
 """
 
 import math
@@ -22,6 +22,7 @@ class RopeConfig(Config):
     """Frequencies: ``theta ** (-2i / head_dim)``, then the scaling of `type`.
 
     Attributes:
+        original_max_position_embeddings: length up to which ``dynamic`` changes nothing.
         sections: how many frequencies turn with each position axis, the fastest first; they sum to head_dim / 2.
             Empty: one axis.
         interleaved: the axes take turns, frequency by frequency, so that each has fast and slow ones, until each has
@@ -29,7 +30,7 @@ class RopeConfig(Config):
     """
 
     theta: float = 10000.0
-    type: Literal["default", "linear", "llama3", "dynamic_ntk"] = "default"
+    type: Literal["default", "linear", "llama3", "dynamic", "dynamic_ntk"] = "default"
     factor: float = 1.0
     low_freq_factor: float = 1.0
     high_freq_factor: float = 4.0
@@ -52,14 +53,18 @@ def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device 
 def for_length(config: RopeConfig, head_dim: int, length: int) -> RopeConfig:
     """The settings for a sequence of `length` tokens.
 
-    Under ``dynamic_ntk`` the base grows with each doubling of the trained length that a sequence has begun
-    (`original_max_position_embeddings`): the slow frequencies are stretched, the fast ones hardly change. The steps are
-    those of Qwen (Bai et al. 2023); other settings do not depend on the length.
+    The base grows with a sequence beyond the trained length (`original_max_position_embeddings`): slow frequencies are
+    stretched, fast ones hardly change. Under ``dynamic_ntk`` it does so with each doubling that the sequence has begun,
+    as in Qwen (Bai et al. 2023); under ``dynamic`` with each token, `factor` times as fast (InternLM2; Llama in
+    `transformers`). Other settings do not depend on the length.
     """
-    if config.type != "dynamic_ntk":
+    if config.type not in ("dynamic", "dynamic_ntk"):
         return config
-    doublings = (-(-length // config.original_max_position_embeddings) - 1).bit_length()
-    growth = 2 ** (doublings + 1) - 1
+    trained = config.original_max_position_embeddings
+    if config.type == "dynamic_ntk":
+        growth = 2 ** ((-(-length // trained) - 1).bit_length() + 1) - 1
+    else:
+        growth = max(config.factor * length / trained - (config.factor - 1), 1.0)
     return config.replace(type="default", theta=config.theta * growth ** (head_dim / (head_dim - 2)))
 
 

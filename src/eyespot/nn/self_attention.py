@@ -19,7 +19,7 @@ Rotary = tuple[Tensor, Tensor]
 
 
 class SelfAttention(nn.Module):
-    """Grouped-query attention with optional biases, per-head RMS norms of q and k, and rotary positions.
+    """Grouped-query attention with optional biases, RMS norms of q and k, and rotary positions.
 
     Args:
         size: width of the residual stream.
@@ -29,6 +29,7 @@ class SelfAttention(nn.Module):
         qkv_bias: bias of the three input projections.
         o_bias: bias of the output projection.
         qk_norm_eps: eps of the norms of q and k before the rotation (Qwen3); None: no such norms.
+        qk_norm_whole: the norms see all heads at once (InternViT), not each by itself.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class SelfAttention(nn.Module):
         qkv_bias: bool = True,
         o_bias: bool = True,
         qk_norm_eps: float | None = None,
+        qk_norm_whole: bool = False,
     ) -> None:
         super().__init__()
         self.head_dim = head_dim or size // num_heads
@@ -49,8 +51,10 @@ class SelfAttention(nn.Module):
         self.k_proj = nn.Linear(size, kv_heads * self.head_dim, bias=qkv_bias)
         self.v_proj = nn.Linear(size, kv_heads * self.head_dim, bias=qkv_bias)
         self.o_proj = nn.Linear(num_heads * self.head_dim, size, bias=o_bias)
-        self.q_norm = RMSNorm(self.head_dim, qk_norm_eps) if qk_norm_eps is not None else None
-        self.k_norm = RMSNorm(self.head_dim, qk_norm_eps) if qk_norm_eps is not None else None
+        self.norm_whole = qk_norm_whole
+        widths = [n * self.head_dim if qk_norm_whole else self.head_dim for n in (num_heads, kv_heads)]
+        self.q_norm = RMSNorm(widths[0], qk_norm_eps) if qk_norm_eps is not None else None
+        self.k_norm = RMSNorm(widths[1], qk_norm_eps) if qk_norm_eps is not None else None
 
     def project(
         self, x: Float[Tensor, "T D"], rotary: Rotary | None = None
@@ -58,7 +62,11 @@ class SelfAttention(nn.Module):
         """Queries, keys and values, normed and rotated."""
         q, k, v = (p(x).unflatten(-1, (-1, self.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            if self.norm_whole:
+                q = self.q_norm(q.flatten(1)).view_as(q)
+                k = self.k_norm(k.flatten(1)).view_as(k)
+            else:
+                q, k = self.q_norm(q), self.k_norm(k)
         if rotary is not None:
             q, k = rotate(q, *rotary), rotate(k, *rotary)
         # Under autocast norms give fp32; attention runs in the projections' dtype.

@@ -14,7 +14,7 @@ NORMS: dict[str, type[nn.Module]] = {"layer": nn.LayerNorm, "rms": RMSNorm}
 
 
 class EncoderBlock(nn.Module):
-    """``x += attn(norm1(x)); x += mlp(norm2(x))``; o_proj and the feed-forward always biased.
+    """``x += scale1 · attn(norm1(x)); x += scale2 · mlp(norm2(x))``; o_proj and the feed-forward always biased.
 
     Args:
         size: width of the residual stream.
@@ -26,6 +26,7 @@ class EncoderBlock(nn.Module):
         norm: ``layer`` or ``rms``.
         gated: SwiGLU instead of two layers.
         layer_scale: a learned factor for each channel of what either half adds (Touvron et al. 2021).
+        qk_norm_eps: eps of RMS norms of all q and all k together (InternViT); None: none.
     """
 
     def __init__(
@@ -39,10 +40,11 @@ class EncoderBlock(nn.Module):
         norm: str = "layer",
         gated: bool = False,
         layer_scale: bool = False,
+        qk_norm_eps: float | None = None,
     ) -> None:
         super().__init__()
         self.norm1 = NORMS[norm](size, eps)
-        self.attn = SelfAttention(size, heads, qkv_bias=qkv_bias)
+        self.attn = SelfAttention(size, heads, qkv_bias=qkv_bias, qk_norm_eps=qk_norm_eps, qk_norm_whole=True)
         self.norm2 = NORMS[norm](size, eps)
         self.mlp = GatedMlp(size, inner, bias=True) if gated else Mlp(size, inner, activation)
         self.scale1 = nn.Parameter(torch.ones(size)) if layer_scale else None

@@ -1,11 +1,15 @@
-"""Plain vision transformer by configuration: towers of CLIP, SigLIP, ViT and DINOv2, small ones with a conv stem.
+"""Plain vision transformer by configuration: towers of CLIP, SigLIP, ViT, DINOv2, InternViT, and small ones.
 
 It reads raw patches, packed, and never sees a padded picture. `features` gives what a connector needs, the outputs
 of chosen blocks before any final norm (Hugging Face's `hidden_states`: index 0 is the input of block 0, -2 the output
 of the last block but one); blocks behind the deepest wanted one are not run. `pooled` gives a picture's one vector.
 
+Patches may come in blocks (`MediaPlan.merge_size`), for a connector that joins neighbours: each still gets the position
+of the place where it is on the picture, and features keep the patches' order.
+
 CLIP: Radford et al. 2021; SigLIP: Zhai et al. 2023; ViT: Dosovitskiy et al. 2021; DINOv2: Oquab et al. 2023; registers:
-Darcet et al. 2024. Flags: `transformers` modeling_clip.py, modeling_siglip.py, modeling_vit.py, modeling_dinov2.py.
+Darcet et al. 2024; InternViT: Chen et al. 2023. Flags: `transformers` modeling_clip.py, modeling_siglip.py,
+modeling_vit.py, modeling_dinov2.py, modeling_internvl.py.
 """
 
 from dataclasses import dataclass
@@ -13,6 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import nn
 
 from eyespot.contracts.batch import MediaBatch, Segments
@@ -40,6 +45,8 @@ class VitConfig(Config):
         projection_size: width of the contrastive space; None: no projection.
         stem: ``patch`` (one linear map of each patch) or ``conv`` (stride-2 convolutions down to the patch grid).
         stem_channels: output channels of the convolutions before the last.
+        norm: of the blocks, ``layer`` or ``rms``.
+        qk_norm_eps: eps of RMS norms of q and of k over all heads together (InternViT-6B); None: no such norms.
         interpolate_positions: resize of the position table for other picture sizes.
         position_filter: how: ``bicubic`` as it is, or with antialiasing ``bicubic_smooth`` (DINOv2 with registers) and
             ``bilinear`` (SigLIP 2's native aspect).
@@ -59,6 +66,7 @@ class VitConfig(Config):
     patch_bias: bool = True
     class_token: bool = False
     pre_norm: bool = False
+    norm: Literal["layer", "rms"] = "layer"
     norm_eps: float = 1e-6
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
     qkv_bias: bool = True
@@ -75,6 +83,7 @@ class VitConfig(Config):
     layer_scale: bool = False
     gated: bool = False
     mask_token: bool = False
+    qk_norm_eps: float | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -110,7 +119,7 @@ class VisionEncoder(nn.Module):
         self.blocks = nn.ModuleList(
             EncoderBlock(
                 size, config.num_heads, config.intermediate_size, config.activation, config.norm_eps, config.qkv_bias,
-                gated=config.gated, layer_scale=config.layer_scale,
+                config.norm, config.gated, config.layer_scale, config.qk_norm_eps,
             )
             for _ in range(config.num_layers)
         )  # fmt: skip
@@ -183,15 +192,24 @@ class VisionEncoder(nn.Module):
     def _embed(self, media: MediaBatch) -> Float[Tensor, "T E"]:
         x = self.stem(media.patches, media.grids)
         pictures = x.split([t * h * w for t, h, w in media.grids])
-        grids = set(media.grids)
-        if len(grids) == 1:  # the usual case: one picture size, no Python loop over pictures
-            x = self._with_positions(torch.stack(pictures), media.grids[0]).flatten(0, 1)
+        merges = [plan.merge_size for plan, rows in zip(media.plans, media.rows, strict=False) for _ in range(rows)]
+        grids = list(zip(media.grids, merges or [1] * len(pictures), strict=True))
+        if self.config.stem == "conv" and max(merges, default=1) > 1:
+            raise EyespotError("not-supported", "a convolutional stem folds patches row by row; these come in blocks")
+        if len(set(grids)) == 1:  # the usual case: one picture size, no Python loop over pictures
+            x = self._with_positions(torch.stack(pictures), *grids[0]).flatten(0, 1)
         else:
-            x = torch.cat([self._with_positions(p[None], g)[0] for p, g in zip(pictures, media.grids, strict=True)])
+            x = torch.cat([self._with_positions(p[None], *g)[0] for p, g in zip(pictures, grids, strict=True)])
         return self.pre_norm(x) if self.pre_norm is not None else x
 
-    def _with_positions(self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int]) -> Float[Tensor, "B m E"]:
+    def _with_positions(
+        self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int], merge: int
+    ) -> Float[Tensor, "B m E"]:
         table, head = self._position_table(grid), int(self.config.class_token)
+        if merge > 1:
+            order = "(gh mh gw mw) e -> (gh gw mh mw) e"
+            patches = rearrange(table[head:], order, mh=merge, mw=merge, gw=grid[2] // merge)
+            table = torch.cat([table[:head], patches])
         if self.class_embedding is not None:
             x = torch.cat([self.class_embedding.expand(len(x), 1, -1).to(x.dtype), x], dim=1)
         x = x + table
