@@ -49,12 +49,12 @@ def wanted_frames(rule: FrameRule, asked: Mapping[str, Any], name: str = "") -> 
 
 
 def count_frames(total: int, rate: float, rule: FrameRule) -> int:
-    """How many of a film's `total` frames are taken; whole multiples, unless the film has fewer frames than that."""
+    """How many of a film's `total` frames are taken: whole multiples, at least one, unless the film has fewer frames."""
     multiple = rule.multiple
     most = min(rule.max_frames, total) // multiple * multiple
     wanted = float(most) if rule.fps is None else total / rate * rule.fps
     least = math.ceil(rule.min_frames / multiple) * multiple if rule.spacing == "ends" else rule.min_frames
-    return int(min(max(wanted, least), most, total)) // multiple * multiple or total
+    return int(min(max(wanted, least), most, total)) // multiple * multiple or min(multiple, total)
 
 
 def choose_frames(total: int, rate: float, rule: FrameRule) -> Int[np.ndarray, "n"]:
