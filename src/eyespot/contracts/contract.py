@@ -215,11 +215,8 @@ class Contract(Config):
 
     Attributes:
         video: how the frames of a video are prepared; None where the model takes none.
-<<<<<<< HEAD
         several: how each picture of a conversation with more than one is prepared; None: as `image` says.
-=======
         frames: which frames of a film are taken; None where the model takes videos as lists of frames only.
->>>>>>> d6a2494 (Videos as files: frames by a rule of the contract, read by jumping, kept in the model's size; rows, chat and inspect take them; parity with transformers' choice, rate and patches)
     """
 
     version: int = VERSION
@@ -227,11 +224,8 @@ class Contract(Config):
     text: TextRule = field(default_factory=TextRule)
     coordinates: Literal["unit", "thousand", "abs"] = "unit"
     video: ImageRule | None = later(None)
-<<<<<<< HEAD
     several: ImageRule | None = later(None)
-=======
     frames: FrameRule | None = later(None)
->>>>>>> d6a2494 (Videos as files: frames by a rule of the contract, read by jumping, kept in the model's size; rows, chat and inspect take them; parity with transformers' choice, rate and patches)
 
     @property
     def id(self) -> str:

@@ -297,17 +297,12 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
             return rule
         return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling
 
-<<<<<<< HEAD
     names = ("image", "video", "several")
-    rules = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
+    rules: dict[str, Any] = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
+    if contract.frames is not None and stored.frames is not None:
+        kept = {name: getattr(stored.frames, name) for name in ("spacing", "multiple", "max_total_pixels")}
+        rules["frames"] = contract.frames.replace(**kept)
     return contract.replace(**rules, coordinates=stored.coordinates)
-=======
-    image, video, frames = own(contract.image, stored.image), own(contract.video, stored.video), contract.frames
-    if frames is not None and stored.frames is not None:
-        area = stored.frames.max_total_pixels
-        frames = frames.replace(spacing=stored.frames.spacing, multiple=stored.frames.multiple, max_total_pixels=area)
-    return contract.replace(image=image, video=video, frames=frames, coordinates=stored.coordinates)
->>>>>>> d6a2494 (Videos as files: frames by a rule of the contract, read by jumping, kept in the model's size; rows, chat and inspect take them; parity with transformers' choice, rate and patches)
 
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:

@@ -49,7 +49,7 @@ def wanted_frames(rule: FrameRule, asked: Mapping[str, Any], name: str = "") -> 
 
 
 def count_frames(total: int, rate: float, rule: FrameRule) -> int:
-    """How many of a film's `total` frames are taken: whole multiples, at least one, unless the film has fewer frames."""
+    """How many of `total` frames are taken: whole multiples, at least one, unless the film has fewer frames."""
     multiple = rule.multiple
     most = min(rule.max_frames, total) // multiple * multiple
     wanted = float(most) if rule.fps is None else total / rate * rule.fps

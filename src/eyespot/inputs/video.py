@@ -168,17 +168,11 @@ def prepare_video(
         for frame in media.data
     ]
     span = rule.temporal_patch_size
-<<<<<<< HEAD
-    frames += [frames[-1]] * (-len(frames) % span)
-    patches, grid = cut(np.stack(frames), rule, media.name)
-    # In a grid a video is one; in a line its frames follow one another as pictures do.
-    grids = [grid] if rule.positions == "grid" else [(1, *grid[1:])] * grid[0]
-    seconds = span * (media.timing[1] - media.timing[0]) if len(media.timing) > 1 else 0.0
-=======
     pictures += [pictures[-1]] * (-len(pictures) % span)
     patches, grid = cut(np.stack(pictures), rule, media.name)
+    # In a grid a video is one; in a line its frames follow one another as pictures do.
+    grids = [grid] if rule.positions == "grid" else [(1, *grid[1:])] * grid[0]
     seconds = span / media.rate if len(media.timing) > 1 else 0.0
->>>>>>> d6a2494 (Videos as files: frames by a rule of the contract, read by jumping, kept in the model's size; rows, chat and inspect take them; parity with transformers' choice, rate and patches)
     return EncodedMedia(
         kind=media.kind,
         patches=patches,
