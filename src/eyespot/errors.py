@@ -64,15 +64,15 @@ def nearest(name: str, known: Iterable[str], limit: int = 3) -> str:
 CODES: dict[str, str] = {
     # media
     "media-missing": "Check the path (relative paths are read from image_root, by default the data file's folder).",
-    "media-unreadable": "Give a JPEG, PNG, GIF, WebP, BMP or TIFF picture; open the file in a viewer to see what it holds.",
+    "media-unreadable": "Give a JPEG, PNG, GIF, WebP, BMP or TIFF picture, or a video file or list of frames for a video; open the file in a viewer to see what it holds.",
     "media-truncated": "The file ends too early: copy or download it again.",
-    "media-too-large": "Make the picture smaller, or raise the limit (limits.max_pixels, limits.max_image_bytes) if you trust its source.",
+    "media-too-large": "Make the picture or video smaller, or raise the limit that is named (limits.max_pixels, limits.max_film_bytes, …) if you trust its source.",
     "media-array": "Give a uint8 array shaped (H, W), (H, W, 3) or (H, W, 4); scale floats with (x * 255).astype('uint8').",
     "media-refused": "Give a path below image_root, a public http(s) URL or a base64 data: URL.",
-    "media-fetch": "Check that the address opens in a browser, or download the picture and give its path.",
+    "media-fetch": "Check that the address opens in a browser, or download the file and give its path.",
     "media-count": "Give exactly one picture for each placeholder.",
     "media-size": "Give a picture of the size that the model takes, or use a contract whose rule resizes.",
-    "media-empty": "The picture has no pixels; remove the row or give another file.",
+    "media-empty": "The picture has no pixels, or the video no frames; remove the row or give another file.",
     # messages, data
     "message-malformed": 'Give [{"role": "user", "content": "…"}] with content a string or a list of parts.',
     "row-malformed": "See docs/data.md for the row formats that are read; `eyespot inspect data FILE` shows each bad row.",

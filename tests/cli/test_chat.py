@@ -53,6 +53,16 @@ def test_pictures_go_before_the_question_in_order(echo):
     assert kinds == [("image", "a.png"), ("image", "b.png"), ("text", "Which?")]
 
 
+def test_videos_go_behind_the_pictures(echo, monkeypatch):
+    main(["chat", "m", "Which?", "-v", "b.mp4", "-i", "a.png"])
+    kinds = [(p["type"], p[p["type"]]) for p in echo.seen[0][0][0]["content"]]
+    assert kinds == [("image", "a.png"), ("video", "b.mp4"), ("text", "Which?")]
+    monkeypatch.setattr("sys.stdin", io.StringIO("/video c.mp4\nfirst\nsecond\n"))
+    main(["chat", "m"])
+    assert echo.seen[1][0][0]["content"][0] == {"type": "video", "video": "c.mp4"}
+    assert len(echo.seen[2][0][-1]["content"]) == 1
+
+
 def test_options_reach_the_model(echo):
     main(["chat", "m", "q", "--max-new-tokens", "7", "--temperature", "0.5", "--seed", "3", "--dtype", "float32"])
     assert echo.seen[0][1] == {"max_new_tokens": 7, "temperature": 0.5, "seed": 3}

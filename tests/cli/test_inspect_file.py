@@ -7,6 +7,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from eyespot.cli.app import main
+from tests.films import film
 
 
 def shown(capsys, *words):
@@ -18,6 +19,13 @@ def test_a_picture_is_shown_as_the_model_gets_it(tmp_path, capsys):
     Image.new("RGB", (8, 6), "red").save(tmp_path / "a.png")
     facts = shown(capsys, tmp_path / "a.png")
     assert (facts["width"], facts["height"], facts["mean colour"]) == (8, 6, [255, 0, 0])
+
+
+def test_a_video_shows_its_length_and_what_a_model_would_take(tmp_path, capsys):
+    facts = shown(capsys, film(tmp_path / "a.mp4", 50))
+    assert (facts["kind"], facts["width"], facts["height"], facts["frames"]) == ("video", 64, 48, 50)
+    assert (facts["seconds"], facts["codec"], facts["frames taken at 2 a second"]) == (5.0, "h264", 10)
+    assert shown(capsys, film(tmp_path / "a.gif", 5))["kind"] == "image"
 
 
 def test_a_weights_file_shows_its_tensors(tmp_path, capsys):

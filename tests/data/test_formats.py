@@ -27,6 +27,7 @@ def shape(message):
     return [p.text if isinstance(p, Text) else (p.kind, p.source) for p in message.parts]
 
 
+MARKS = {"<image>": "image"}
 QA = (("user", "Which?"), ("assistant", "This."))
 ROWS = {
     "llava": llava(1),
@@ -59,7 +60,7 @@ def test_a_llava_placeholder_becomes_a_picture_where_it_stands_and_its_newline_g
 
 
 def test_a_placeholder_at_the_end_takes_the_newline_before_it():
-    assert split("What is it?\n<image>") == ["What is it?", None]
+    assert split("What is it?\n<image>", MARKS) == [("text", "What is it?"), ("image", "")]
 
 
 def test_pictures_of_later_turns_go_to_later_turns():
@@ -146,6 +147,49 @@ def test_independent_turns_are_marked_on_the_example():
     assert read_row(llava(1)).turns == "dialogue"
 
 
+VIDEO_ROWS = {
+    "llava": {"video": "a.mp4", "conversations": turns(("human", "<video>\nWhat?"), ("gpt", "b"))},
+    "llava, its own sets": {"video": "a.mp4", "conversations": turns(("human", "<image>\nWhat?"), ("gpt", "b"))},
+    "sharegpt": {"videos": ["a.mp4"], "conversations": turns(("human", "<video>What?"), ("gpt", "b"))},
+    "openai": {
+        "messages": chat(
+            ("user", [{"type": "video_url", "video_url": {"url": "a.mp4"}}, {"type": "text", "text": "What?"}]),
+            ("assistant", "b"),
+        )
+    },
+    "conversational": {
+        "videos": ["a.mp4"],
+        "messages": chat(("user", [{"type": "video"}, {"type": "text", "text": "What?"}]), ("assistant", "b")),
+    },
+    "conversational strings": {"video": "a.mp4", "messages": chat(("user", "<video>What?"), ("assistant", "b"))},
+}
+
+
+@pytest.mark.parametrize("name", VIDEO_ROWS)
+def test_a_row_of_each_format_may_hold_a_video(name):
+    assert detect(VIDEO_ROWS[name]) == name.partition(",")[0].partition(" ")[0]
+    assert shape(read_row(VIDEO_ROWS[name]).messages[0]) == [("video", "a.mp4"), "What?"]
+
+
+def test_pictures_and_videos_of_a_row_each_take_their_own_placeholders():
+    value = "<video>\nand <image>, <video>"
+    row = {"image": "a.png", "video": ["b.mp4", "c.mp4"], "conversations": turns(("human", value), ("gpt", "b"))}
+    expected = [("video", "b.mp4"), "and ", ("image", "a.png"), ", ", ("video", "c.mp4")]
+    assert shape(read_row(row).messages[0]) == expected
+
+
+def test_without_a_video_the_word_is_text():
+    row = {"image": "a.png", "conversations": turns(("human", "<image>what does <video> mean?"), ("gpt", "b"))}
+    assert shape(read_row(row).messages[0]) == [("image", "a.png"), "what does <video> mean?"]
+
+
+@pytest.mark.parametrize("value", ["<video>a<video>", "a", "<image><video>a"])
+def test_too_many_or_too_few_placeholders_for_videos_are_counted(value):
+    with pytest.raises(EyespotError) as caught:
+        read_row({"video": "a.mp4", "conversations": turns(("human", value), ("gpt", "b"))})
+    assert caught.value.code == "media-count"
+
+
 FAULTS = {
     "row-no-answer": [
         {"conversations": turns(("human", "a"))},
@@ -175,7 +219,8 @@ FAULTS = {
         {"messages": {"role": "user"}},
         {"messages": [{"role": "user", "content": 3}, {"role": "assistant", "content": "b"}]},
         {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 2}]},
-        {"video": "a.mp4", "conversations": turns(("human", "<video>a"), ("gpt", "b"))},
+        {"audio": "a.wav", "conversations": turns(("human", "<audio>a"), ("gpt", "b"))},
+        {"videos": [["a.png"]], "conversations": turns(("human", "<video>a"), ("gpt", "b"))},
         {"image": 3, "conversations": turns(("human", "<image>a"), ("gpt", "b"))},
         {"images": "a.png", "conversations": turns(("human", "<image>a"), ("gpt", "b"))},
         {"turns": "both", "conversations": turns(("human", "a"), ("gpt", "b"))},
@@ -235,6 +280,6 @@ def test_the_format_of_a_source_is_that_of_its_sure_rows_even_where_text_only_ro
 @given(st.lists(st.sampled_from(["<image>", "a", "\n", " b", "<image"]), max_size=12).map("".join))
 @settings(max_examples=50, deadline=None)
 def test_split_keeps_every_placeholder_and_loses_nothing_but_newlines(text):
-    parts = split(text)
-    assert parts.count(None) == text.count("<image>")
-    assert "".join(p or "" for p in parts).replace("\n", "") == text.replace("<image>", "").replace("\n", "")
+    parts = split(text, MARKS)
+    assert parts.count(("image", "")) == text.count("<image>")
+    assert "".join(p for _, p in parts).replace("\n", "") == text.replace("<image>", "").replace("\n", "")

@@ -5,6 +5,9 @@ from data_fakes import Counting, llava
 
 from eyespot.data.inspection import inspect_rows
 from eyespot.data.sources import open_source
+from tests.films import film
+
+FILMS = {"good": None, "text": "media-unreadable", "short": "media-truncated", "gone": "media-missing"}
 
 
 @pytest.fixture
@@ -33,6 +36,17 @@ def test_each_bad_row_is_found_and_named(source, processor, encoded):
 def test_the_file_that_cannot_be_opened_is_named(source):
     error = list(inspect_rows(source))[1].error
     assert "absent.png" in str(error)
+
+
+def test_videos_are_read_to_their_last_wanted_frame(pictures, write):
+    film(pictures / "good.mp4", 8)
+    (pictures / "text.mp4").write_text("this is no video")
+    whole = (pictures / "good.mp4").read_bytes()
+    (pictures / "short.mp4").write_bytes(whole[: len(whole) // 2])
+    rows = [{"id": n, "video": f"{n}.mp4", "conversations": llava(0)["conversations"]} for n in FILMS]
+    reports = list(inspect_rows(open_source(write(rows))))
+    assert {r.id: r.error and r.error.code for r in reports} == FILMS
+    assert "video 1" in reports[1].error.where
 
 
 def test_a_row_that_teaches_nothing_is_a_fault_where_a_processor_is_given(source, processor):

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eyespot import families
-from eyespot.contracts.contract import ImageRule
+from eyespot.contracts.contract import FrameRule, ImageRule
 from eyespot.data.packing import pack
 from eyespot.engine.model import Model
 from eyespot.errors import EyespotError
@@ -194,6 +194,37 @@ def test_frames_have_bounds_of_their_own_or_the_pictures():
     files = {"preprocessor_config.json": own | {"min_pixels": 9, "max_pixels": 99}}
     files["video_preprocessor_config.json"] = {"size": {"shortest_edge": 7, "longest_edge": 77}}
     assert bounds(**files) == (7, 77)
+
+
+def test_frames_are_chosen_as_the_file_says_or_as_the_authors_do():
+    family = family_named("qwen2_vl")
+    config = family.tiny()["plain"]
+
+    def frames(**keys):
+        return family.contract_from_hf(
+            {"video_preprocessor_config.json": {"patch_size": 4, **keys}}, config, None
+        ).frames
+
+    total = int(128000 * 8 * 8 * 0.9)
+    assert frames() == FrameRule(2.0, 4, 768, 2, "ends", total)
+    asked = frames(do_sample_frames=True, fps=1, min_frames=2, max_frames=60, cap_pixels_per_frame=False)
+    assert asked == FrameRule(1.0, 2, 60, 2, "steps", None)
+    assert frames(num_frames=16, fps=None) == FrameRule(None, 1, 16, 2, "ends", total)
+    for keys in ({"fps": 0}, {"min_frames": 9, "max_frames": 8}, {"max_frames": "many"}, {"num_frames": 1.5}):
+        with pytest.raises(EyespotError) as caught:
+            frames(**keys)
+        assert caught.value.code == "family-config"
+
+
+@pytest.mark.parametrize("rule", [
+    FrameRule(1.5, 2, 60, 2, "steps", None), FrameRule(2.0, 4, 768, 2, "ends", 7_372_800),
+    FrameRule(None, 1, 16, 2, "ends", 57_600),
+])  # fmt: skip
+def test_a_rule_for_frames_goes_out_and_comes_back(rule):
+    family = family_named("qwen2_vl")
+    config = family.tiny()["plain"]
+    contract = family.contract_from_hf({}, config, None).replace(frames=rule)
+    assert family.contract_from_hf(family.contract_to_hf(contract, config), config, None).frames == rule
 
 
 def test_a_tokenizer_without_the_video_token_means_no_videos():

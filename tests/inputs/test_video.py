@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyespot.contracts.contract import Contract, ImageRule, TextRule
+from eyespot.contracts.contract import Contract, FrameRule, ImageRule, TextRule
 from eyespot.data.packing import pack
 from eyespot.errors import EyespotError
 from eyespot.inputs.decode import decode_image
+from eyespot.inputs.frames import choose_frames
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.patches import prepare_image
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import words
 from eyespot.inputs.video import decode_video, prepare_video
 from eyespot.runtime.limits import LIMITS
+from tests.films import film
 
 RULE = ImageRule(
     resize="dynamic", crop=False, patch_size=2, merge_size=2, temporal_patch_size=2, min_pixels=16, max_pixels=4096,
@@ -86,7 +88,7 @@ def test_frames_may_be_pictures_of_any_spelling_or_one_array():
 
 
 @pytest.mark.parametrize(("source", "fps", "code", "words"), [
-    ("film.mp4", 2, "media-unreadable", "list of frames"),
+    (7, 2, "media-unreadable", "list of frames"),
     (noise(4, 4), 2, "media-unreadable", "list of frames"),
     (frames(2), None, "media-unreadable", "rate"),
     (frames(2), 0, "media-unreadable", "rate"),
@@ -145,7 +147,95 @@ def test_a_template_that_writes_no_videos_is_found_out():
     assert caught.value.code == "media-count"
 
 
-def test_a_part_without_frames_is_malformed():
-    with pytest.raises(EyespotError, match="list of frames") as caught:
-        conversation({"type": "video"})
+def test_a_part_without_a_video_is_malformed():
+    with pytest.raises(EyespotError, match="needs a video") as caught:
+        conversation({"type": "video_url"})
     assert caught.value.code == "message-malformed"
+
+
+# ------------------------------------------------------------------------------------------------------ films
+
+
+def filmed(path, count=40, **options):
+    pictures = [noise(24, 40, i) for i in range(count)]
+    return pictures, film(path, pictures, codec="exact", **options)
+
+
+def test_a_film_is_the_list_of_its_chosen_frames(tmp_path):
+    pictures, path = filmed(tmp_path / "a.mkv")
+    frames_rule = FrameRule(fps=2.0)
+    made = decode_video(path, frames=frames_rule, rule=RULE)
+    chosen = choose_frames(40, 10.0, frames_rule)
+    listed = decode_video([pictures[i] for i in chosen], 2.0)
+    assert (len(made.data), made.rate, made.size) == (8, 2.0, (40, 24))
+    assert made.timing == pytest.approx(chosen / 10)
+    a, b = (prepare_video(v, RULE, frames_rule) for v in (made, listed))
+    assert np.array_equal(a.patches, b.patches)
+    assert (a.transform, a.plan, a.input_size, a.original_size) == (b.transform, b.plan, b.input_size, b.original_size)
+
+
+def test_frames_are_kept_in_the_models_size_only(tmp_path):
+    _, path = filmed(tmp_path / "a.mkv")
+    small = RULE.replace(max_pixels=200)
+    made = decode_video(path, frames=FrameRule(), rule=small)
+    assert made.data.shape[1] * made.data.shape[2] <= 200
+    assert decode_video(path, frames=FrameRule()).data.shape == (8, 24, 40, 3)
+    with pytest.raises(EyespotError, match="another model"):
+        prepare_video(made, RULE.replace(max_pixels=120))
+
+
+def test_the_area_of_all_frames_shrinks_each(tmp_path):
+    pictures, path = filmed(tmp_path / "a.mkv")
+    tight = FrameRule(fps=10.0, max_total_pixels=40 * 24 * 5)  # of twenty times
+    for video in (decode_video(path, frames=tight, rule=RULE), decode_video(pictures, 10.0)):
+        encoded = prepare_video(video, RULE, tight)
+        assert encoded.grid_thw[0, 0] == 20
+        assert encoded.input_size[0] * encoded.input_size[1] * 20 <= tight.max_total_pixels
+    assert prepare_video(video, RULE).input_size == (40, 24)
+
+
+@pytest.mark.parametrize("asked", [{}, {"fps": 5.0}, {"num_frames": 6}, {"max_frames": 4}])
+def test_a_conversation_takes_a_film_and_what_is_asked_of_it(tmp_path, asked):
+    _, path = filmed(tmp_path / "a.mkv")
+    message = conversation({"type": "video", "video": str(path), **asked}, "What")
+    encoded = processor(frames=FrameRule()).encode(message)
+    count = {(): 8, ("fps",): 20, ("num_frames",): 6, ("max_frames",): 4}[tuple(asked)]
+    assert encoded.media[0].grid_thw.tolist() == [[count // 2, 12, 20]]
+    assert encoded.media[0].plan.interval == pytest.approx(2.0 * 2 / (count / 4.0))
+    assert (encoded.input_ids == 2).sum() == count // 2 * 60
+
+
+def test_without_a_rule_for_frames_a_film_is_not_guessed_at(tmp_path):
+    _, path = filmed(tmp_path / "a.mkv", 4)
+    with pytest.raises(EyespotError, match="which frames") as caught:
+        processor().encode(conversation({"type": "video", "video": str(path)}, "What"))
+    assert caught.value.code == "not-supported"
+
+
+def test_films_of_data_rows_stay_below_their_root(tmp_path):
+    _, path = filmed(tmp_path / "a.mkv", 4)
+    message = conversation({"type": "video", "video": str(path)}, "What")
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with pytest.raises(EyespotError, match="outside image_root"):
+        processor(frames=FrameRule()).encode(message, root=inside)
+    assert processor(frames=FrameRule()).encode(message, root=tmp_path).media
+
+
+def test_frames_and_pixels_of_a_film_are_limited(tmp_path):
+    _, path = filmed(tmp_path / "a.mkv")
+    for limits in (LIMITS.replace(max_frames=4), LIMITS.replace(max_total_pixels=200)):
+        with pytest.raises(EyespotError, match="at most 4|more than 200") as caught:
+            decode_video(path, frames=FrameRule(), limits=limits)
+        assert caught.value.code == "media-too-large"
+
+
+def test_videos_given_beside_the_messages_fill_their_parts():
+    parts = [{"type": "video", "fps": 2.0}, {"type": "image"}, {"type": "text", "text": "What"}]
+    read = read_messages([{"role": "user", "content": parts}], ["a.png"], ["b.mp4"])
+    assert [(p.kind, p.source, dict(p.options)) for p in read[0].media] == [
+        ("video", "b.mp4", {"fps": 2.0}), ("image", "a.png", {}),
+    ]  # fmt: skip
+    assert [p.kind for p in read_messages("What", "a.png", "b.mp4")[0].media] == ["image", "video"]
+    with pytest.raises(EyespotError, match="1 video parts without a video, 0 videos given"):
+        read_messages([{"role": "user", "content": parts}], ["a.png"])

@@ -1,4 +1,4 @@
-"""`eyespot chat`: one question, or a dialogue when there is none. Streams; pictures go before the first question."""
+"""`eyespot chat`: one question, or a dialogue when there is none. Streams; media go before the first question."""
 
 import dataclasses
 import sys
@@ -10,7 +10,8 @@ import typer
 from eyespot.cli.console import Device, Dtype, Json, Verify, err, fail, say, say_json
 from eyespot.errors import EyespotError
 
-HELP = "Type a question. /image PATH adds a picture, /new starts afresh, /quit (or end of input) leaves."
+HELP = "Type a question. /image PATH and /video PATH add to it, /new starts afresh, /quit (or end of input) leaves."
+ADDED = {"/image": "image", "/video": "video"}
 
 
 def chat(
@@ -18,6 +19,9 @@ def chat(
     question: Annotated[str | None, typer.Argument(help="Without one: a dialogue.", show_default=False)] = None,
     image: Annotated[
         list[str] | None, typer.Option("--image", "-i", help="Path or URL; may be repeated.", show_default=False)
+    ] = None,
+    video: Annotated[
+        list[str] | None, typer.Option("--video", "-v", help="Path or URL; may be repeated.", show_default=False)
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="The answer's limit.")] = 256,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the most likely token.")] = 0.0,
@@ -27,7 +31,7 @@ def chat(
     verify: Verify = False,
     as_json: Json = False,
 ) -> None:
-    """Ask a model about pictures.
+    """Ask a model about pictures and videos.
 
     Example: `eyespot chat runs/demo/model "What color is the star?" -i photo.png`
     """
@@ -35,16 +39,16 @@ def chat(
 
     loaded = eyespot.load(model, device=device, dtype=dtype, verify=verify)
     options = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
-    pictures = list(image or ())
+    media = [("image", path) for path in image or ()] + [("video", path) for path in video or ()]
     if question is not None:
-        _answer(loaded, [_turn(question, pictures)], options, as_json)
+        _answer(loaded, [_turn(question, media)], options, as_json)
     else:
-        _dialogue(loaded, pictures, options, as_json)
+        _dialogue(loaded, media, options, as_json)
 
 
-def _turn(text: str, pictures: list[str]) -> dict[str, Any]:
-    """A user's turn: the pictures, then the text."""
-    parts = [{"type": "image", "image": picture} for picture in pictures]
+def _turn(text: str, media: list[tuple[str, str]]) -> dict[str, Any]:
+    """A user's turn: pictures and videos, then the text."""
+    parts = [{"type": kind, kind: path} for kind, path in media]
     return {"role": "user", "content": [*parts, {"type": "text", "text": text}]}
 
 
@@ -62,7 +66,7 @@ def _answer(model: Any, messages: list[dict[str, Any]], options: dict[str, Any],
     return text
 
 
-def _dialogue(model: Any, pictures: list[str], options: dict[str, Any], as_json: bool) -> None:
+def _dialogue(model: Any, media: list[tuple[str, str]], options: dict[str, Any], as_json: bool) -> None:
     messages: list[dict[str, Any]] = []
     if sys.stdin.isatty():
         err().print(HELP, markup=False)
@@ -71,18 +75,18 @@ def _dialogue(model: Any, pictures: list[str], options: dict[str, Any], as_json:
         if command == "/quit":
             return
         if command == "/new":
-            messages, pictures = [], []
-        elif command == "/image":
-            pictures.append(rest.strip())
+            messages, media = [], []
+        elif command in ADDED:
+            media.append((ADDED[command], rest.strip()))
         else:
-            turn = _turn(line, pictures)
+            turn = _turn(line, media)
             try:
                 text = _answer(model, [*messages, turn], options, as_json)
             except EyespotError as error:  # a wrong path ends the turn, not the dialogue
                 fail(error, as_json=as_json)
             else:
                 messages += [turn, {"role": "assistant", "content": text}]
-            pictures = []
+            media = []
 
 
 def _lines() -> Iterator[str]:

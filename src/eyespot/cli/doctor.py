@@ -11,6 +11,7 @@ from eyespot.cli.console import Json, say_json, table
 # module, extra, what it is for, what happens without it
 OPTIONAL = (
     ("sklearn", "worlds", "scanned digits of the world `handwriting`", "that world is refused, the others work"),
+    ("av", "video", "video files", "videos are taken as lists of frames"),
     ("skimage", "photos", "photographs as grounds and samples", "grounds are drawn: noise and gradients"),
     ("transformers", "parity", "the reference of the parity tests", "those tests are left out"),
 )

@@ -175,6 +175,39 @@ class ImageRule(Config):
 
 
 @dataclass(frozen=True)
+class FrameRule(Config):
+    """Which frames of a film a model sees, and how large they may be together. Lists of frames are taken whole.
+
+    Attributes:
+        fps: frames wanted for each second of the film; None: as many as `max_frames` allow.
+        min_frames, max_frames: how many there are at least, where the film has them, and at most.
+        multiple: the number of frames is rounded down to it (frames that a patch spans).
+        spacing: ``ends``: evenly from the first frame to the last, rounded (the authors' tools); ``steps``: a frame
+            from the start of each of so many equal stretches (transformers).
+        max_total_pixels: area of all times of a video, where a time is the frames that one patch spans; each frame's
+            `max_pixels` shrinks to its share, though not below 1.05 × `min_pixels`. None: only frames are limited.
+    """
+
+    fps: float | None = 2.0
+    min_frames: int = 4
+    max_frames: int = 768
+    multiple: int = 2
+    spacing: Literal["ends", "steps"] = "ends"
+    max_total_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what no film could be read by."""
+        for name, ok in (
+            ("fps above 0", self.fps is None or 0 < self.fps < float("inf")),
+            ("1 <= min_frames <= max_frames", 1 <= self.min_frames <= self.max_frames),
+            ("multiple from 1 up to max_frames", 1 <= self.multiple <= self.max_frames),
+            ("max_total_pixels from 1 up", self.max_total_pixels is None or self.max_total_pixels >= 1),
+        ):
+            if not ok:
+                raise EyespotError("config-value", f"expected {name}, got {self.to_dict()}", where="contract.frames")
+
+
+@dataclass(frozen=True)
 class TextRule(Config):
     """How the text of a conversation, or of a contrastive caption, becomes tokens.
 
@@ -229,6 +262,7 @@ class Contract(Config):
             ``tags``: integers 0–999 between tags, what is in the box named before it.
         video: how the frames of a video are prepared; None where the model takes none.
         several: how each picture of a conversation with more than one is prepared; None: as `image` says.
+        frames: which frames of a film are taken; None where the model takes videos as lists of frames only.
     """
 
     version: int = VERSION
@@ -237,6 +271,7 @@ class Contract(Config):
     coordinates: Literal["unit", "thousand", "abs", "tags"] = "unit"
     video: ImageRule | None = later(None)
     several: ImageRule | None = later(None)
+    frames: FrameRule | None = later(None)
 
     @property
     def id(self) -> str:

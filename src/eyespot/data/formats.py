@@ -15,7 +15,7 @@ from eyespot.data.turns import parts_of, read_conversational, read_openai, turns
 from eyespot.data.values import fault
 from eyespot.errors import EyespotError
 
-UNREAD = ("video", "videos", "audio", "audios")
+UNREAD = ("audio", "audios")
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,20 @@ FORMATS: dict[str, Format] = {
 def shape(row: Mapping[str, Any]) -> tuple[str, bool]:
     """The format that a row's keys speak for, and whether they do so surely: a text-only row fits two formats."""
     if "conversations" in row:
-        if any(row.get(key) is not None for key in ("images", "system", "tools")):
+        if any(row.get(key) is not None for key in ("images", "videos", "system", "tools")):
             return "sharegpt", True
-        return "llava", row.get("image") is not None
+        return "llava", row.get("image") is not None or row.get("video") is not None
     if "messages" in row or ("prompt" in row and "completion" in row):
         try:
             turns = turns_of(row)
         except EyespotError:
             turns = []
         parts = [part for turn in turns for part in parts_of(turn)]
-        pictures = any(row.get(key) is not None for key in ("images", "image"))
-        if pictures or "messages" not in row or any(part.get("type") == "image" for part in parts):
+        media = any(row.get(key) is not None for key in ("images", "image", "videos", "video"))
+        if media or "messages" not in row or any(part.get("type") in ("image", "video") for part in parts):
             return "conversational", True
         marked = any(turn.keys() & {"tool_calls", "weight"} for turn in turns)
-        return "openai", marked or "tools" in row or any("image_url" in part for part in parts)
+        return "openai", marked or "tools" in row or any(part.keys() & {"image_url", "video_url"} for part in parts)
     return "", False
 
 
@@ -100,7 +100,7 @@ def read_row(row: Any, where: str = "", *, format: str | None = None, name: str 
         chosen = FORMATS[format or detect(row)]
         for key in UNREAD:
             if row.get(key):
-                raise fault("row-malformed", f"{key!r} is not read yet, pictures are")
+                raise fault("row-malformed", f"{key!r} is not read yet, pictures and videos are")
         messages = chosen.read(row)
         turns = row.get("turns", "dialogue")
         if turns not in ("dialogue", "independent"):

@@ -1,16 +1,21 @@
-"""Every row of a source read and its pictures opened, before a run depends on them."""
+"""Every row of a source read and its pictures and videos opened, before a run depends on them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from eyespot.contracts.contract import FrameRule, ImageRule
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example
 from eyespot.data.loader import encode_row
 from eyespot.data.sources import Source
 from eyespot.errors import EyespotError
 from eyespot.inputs.decode import decode_image
+from eyespot.inputs.frames import wanted_frames
+from eyespot.inputs.video import decode_video
 from eyespot.runtime.limits import LIMITS, Limits
+
+_SMALL = ImageRule(resize="exact", size=(16, 16))  # frames of a film are read and not kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +36,7 @@ def inspect_rows(
 
     Args:
         source: what to read.
-        processor: also encodes each row, so that template, length and supervision are checked; None: opens pictures.
+        processor: also encodes each row, so that template, length and supervision are checked; None: opens media.
         rows: stop after so many; needed for an endless source.
         limits: of sizes.
         options: further arguments of `encode_example`.
@@ -53,9 +58,16 @@ def inspect_rows(
 
 
 def _open_media(example: Example, source: Source, where: str, limits: Limits) -> None:
-    pictures = [part for message in example.messages for part in message.media if isinstance(part, MediaRef)]
-    for number, picture in enumerate(pictures, 1):
+    media = [part for message in example.messages for part in message.media if isinstance(part, MediaRef)]
+    for number, part in enumerate(media, 1):
         try:
-            decode_image(picture.source, root=source.root, limits=limits)
+            if part.kind == "video":
+                decode_video(
+                    part.source, part.options.get("fps"), frames=wanted_frames(FrameRule(), part.options),
+                    rule=_SMALL, root=source.root, limits=limits,
+                )  # fmt: skip
+            else:
+                decode_image(part.source, root=source.root, limits=limits)
         except EyespotError as error:
-            raise error.at(f"{where}, picture {number}") from None
+            noun = "picture" if part.kind == "image" else part.kind
+            raise error.at(f"{where}, {noun} {number}") from None

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eyespot.contracts.message import Message
-from eyespot.data.conversations import PLACEHOLDER, split
-from eyespot.data.values import fault, listed, picture
+from eyespot.data.conversations import marks_of, one_or_many, split
+from eyespot.data.values import fault, listed, medium
 from eyespot.errors import EyespotError
 from eyespot.inputs.messages import read_messages
 
@@ -18,19 +18,22 @@ ROLES = ("system", "developer", "user", "assistant", "tool")
 
 def read_openai(row: Mapping[str, Any]) -> tuple[Message, ...]:
     """The messages of an OpenAI row; pictures stand in their parts."""
-    return _read(turns_of(row), ())
+    return _read(turns_of(row), {})
 
 
 def read_conversational(row: Mapping[str, Any]) -> tuple[Message, ...]:
-    """The messages of a Hugging Face row; ``{"type": "image"}`` takes the next of its column of pictures."""
-    given = row["images"] if row.get("images") is not None else row.get("image")
-    if given is not None and not isinstance(given, (list, tuple)):
-        given = [given]
-    pictures = [picture(p) for p in listed(given, "images")]
+    """The messages of a Hugging Face row; ``{"type": "image"}`` takes the next of its column of pictures.
+
+    Videos stand in ``videos`` or ``video`` and are taken by ``{"type": "video"}``.
+    """
+    media = {}
+    for kind in ("image", "video"):
+        given = row.get(f"{kind}s") if row.get(f"{kind}s") is not None else row.get(kind)
+        media[kind] = [medium(m, kind) for m in listed(one_or_many(given), f"{kind}s")]
     turns = turns_of(row)
-    if pictures and not any(parts_of(turn) for turn in turns):
-        turns = _place(turns)
-    return _read(turns, pictures)
+    if any(media.values()) and not any(parts_of(turn) for turn in turns):
+        turns = _place(turns, media)
+    return _read(turns, media)
 
 
 def turns_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -52,7 +55,7 @@ def parts_of(turn: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [p for p in content if isinstance(p, Mapping)] if isinstance(content, (list, tuple)) else []
 
 
-def _read(turns: Sequence[Mapping[str, Any]], pictures: Sequence[Any]) -> tuple[Message, ...]:
+def _read(turns: Sequence[Mapping[str, Any]], media: Mapping[str, Sequence[Any]]) -> tuple[Message, ...]:
     for number, turn in enumerate(turns, 1):
         if turn.get("role") not in ROLES:
             raise fault("row-malformed", f"unknown speaker {turn.get('role')!r} in turn {number}")
@@ -61,19 +64,20 @@ def _read(turns: Sequence[Mapping[str, Any]], pictures: Sequence[Any]) -> tuple[
         if turn["role"] == "assistant" and not turn.get("content") and not turn.get("tool_calls"):
             raise fault("row-no-answer", f"the answer in turn {number} is empty")
     try:
-        return tuple(read_messages(turns, pictures))
+        return tuple(read_messages(turns, media.get("image"), media.get("video")))
     except EyespotError as error:
         if error.code in ("message-malformed", "argument"):
             raise EyespotError("row-malformed", error.message, where=error.where) from None
         raise
 
 
-def _place(turns: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _place(turns: Sequence[Mapping[str, Any]], media: Mapping[str, Sequence[Any]]) -> list[Mapping[str, Any]]:
     """Questions that are plain strings with `<image>` in them, as parts. Without any, pictures go before the first."""
     placed = [dict(turn) for turn in turns]
-    for turn in placed:
-        content = turn.get("content")
-        if turn.get("role") == "user" and isinstance(content, str) and PLACEHOLDER in content:
-            pieces = split(content)
-            turn["content"] = [{"type": "image"} if p is None else {"type": "text", "text": p} for p in pieces]
+    asked = [t for t in placed if t.get("role") == "user" and isinstance(t.get("content"), str)]
+    kinds = marks_of([turn["content"] for turn in asked], media)
+    for turn in asked:
+        if any(mark in turn["content"] for mark in kinds):
+            pieces = split(turn["content"], kinds)
+            turn["content"] = [{"type": kind, **({"text": p} if kind == "text" else {})} for kind, p in pieces]
     return list(placed)

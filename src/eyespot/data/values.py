@@ -1,4 +1,4 @@
-"""Single values of a foreign row, each read or refused: text, a list, a picture."""
+"""Single values of a foreign row, each read or refused: text, a list, a picture or video."""
 
 from typing import Any
 
@@ -26,12 +26,13 @@ def listed(value: Any, key: str) -> list[Any]:
     return list(value)
 
 
-def picture(value: Any) -> Any:
+def medium(value: Any, kind: str = "image") -> Any:
     """A path, URL, bytes, picture or array; the Hugging Face form ``{"bytes", "path"}`` is opened up."""
+    noun = "picture" if kind == "image" else kind
     if isinstance(value, dict):
         value = value.get("bytes") or value.get("path") or value.get("url")
     if value is None or isinstance(value, (bool, int, float, list, tuple)):
-        raise fault("row-malformed", f"a picture is a path, URL or picture, not {value!r}")
+        raise fault("row-malformed", f"a {noun} is a path, URL or {noun}, not {value!r}")
     if isinstance(value, str) and not value.strip():
-        raise fault("media-missing", "the path of a picture is empty")
+        raise fault("media-missing", f"the path of a {noun} is empty")
     return value

@@ -26,6 +26,7 @@ from eyespot.families.family import (
     section,
     unsupported,
 )
+from eyespot.families.framing import frame_keys, frame_rule
 from eyespot.families.vocabulary import check_image_token
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.connectors import ConnectorConfig
@@ -207,17 +208,20 @@ class GridForm:
         if self.read_rule is not None:
             vision = section(files.get("config.json", {}), "vision_config")
             image = image.replace(**self.read_rule({**self.defaults, **vision}))
-        frames = None
-        if video:
-            least, most = _bounds({"size": _VIDEO_SIZE, **sidefiles.video_processor(files)})
-            frames = image.replace(min_pixels=least, max_pixels=most)
-        return Contract(image=image, text=text, coordinates=self.coordinates, video=frames)
+        contract = Contract(image=image, text=text, coordinates=self.coordinates)
+        if not video:
+            return contract
+        raw = sidefiles.video_processor(files)
+        least, most = _bounds({"size": _VIDEO_SIZE, **raw})
+        video_rule = image.replace(min_pixels=least, max_pixels=most)
+        return contract.replace(video=video_rule, frames=frame_rule(raw, video_rule))
 
     def contract_to_hf(self, contract: Contract, config: VlmConfig) -> dict[str, Any]:
         """Processor files that every version of `transformers` reads."""
         raw = {"preprocessor_config.json": image_file(contract.image) | {"processor_class": self.processor}}
         if contract.video is not None:
             video = {"video_processor_type": "Qwen2VLVideoProcessor", "processor_class": self.processor}
+            video |= frame_keys(contract.frames, contract.video)
             raw["video_preprocessor_config.json"] = image_file(contract.video) | video
             del raw["video_preprocessor_config.json"]["image_processor_type"]
         return raw | sidefiles.template_files(contract.text.template)

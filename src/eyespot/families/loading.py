@@ -309,7 +309,10 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
         return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling
 
     names = ("image", "video", "several")
-    rules = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
+    rules: dict[str, Any] = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
+    if contract.frames is not None and stored.frames is not None:
+        kept = {name: getattr(stored.frames, name) for name in ("spacing", "multiple", "max_total_pixels")}
+        rules["frames"] = contract.frames.replace(**kept)
     return contract.replace(**rules, coordinates=stored.coordinates)
 
 

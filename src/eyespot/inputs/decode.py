@@ -134,7 +134,7 @@ def _from_array(array: np.ndarray, rule: ImageRule, limits: Limits, name: str) -
     channels = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
     if array.dtype != np.uint8 or channels not in ((1,) if array.ndim == 2 else (3, 4)):
         raise EyespotError("media-array", f"got an array of {array.dtype} shaped {array.shape}", where=name)
-    _check_size(array.shape[1], array.shape[0], limits, name)
+    check_size(array.shape[1], array.shape[0], limits, name)
     mode = {1: "L", 3: "RGB", 4: "RGBA"}[channels]
     return image_media(_rgb(Image.fromarray(np.ascontiguousarray(array), mode=mode), rule, name), name)
 
@@ -149,7 +149,7 @@ def _from_bytes(data: bytes, rule: ImageRule, limits: Limits, name: str) -> np.n
     if stated > len(data):
         raise EyespotError("media-truncated", f"the {format_} ends at byte {len(data):,} of {stated:,}", where=name)
     if format_ == "WebP":
-        _check_size(*_webp_size(data), limits, name)
+        check_size(*_webp_size(data), limits, name)
     with _decoding(name, format_):
         image = decoder(io.BytesIO(data), name)  # reads the header only
     return _decoded(image, rule, limits, name, format_)
@@ -157,7 +157,7 @@ def _from_bytes(data: bytes, rule: ImageRule, limits: Limits, name: str) -> np.n
 
 def _decoded(image: Image.Image, rule: ImageRule, limits: Limits, name: str, format_: str = "picture") -> np.ndarray:
     """Header check, decode, convert; the image object may still be undecoded."""
-    _check_size(*image.size, limits, name)
+    check_size(*image.size, limits, name)
     with _decoding(name, format_):
         image.load()
         return _rgb(image, rule, name)
@@ -173,13 +173,18 @@ def _sniff(data: bytes, name: str) -> tuple[str, type[ImageFile.ImageFile]]:
     raise EyespotError("media-unreadable", f"this is no JPEG, PNG, GIF, WebP, BMP or TIFF picture{guess}", where=name)
 
 
-def _check_size(width: int, height: int, limits: Limits, name: str) -> None:
+def check_size(width: int, height: int, limits: Limits, name: str, what: str = "picture") -> None:
+    """Refuse what has no pixels or too many, by its header.
+
+    Raises:
+        EyespotError: ``media-empty``, ``media-too-large``.
+    """
     if width < 1 or height < 1:
-        raise EyespotError("media-empty", f"the picture has {width} x {height} pixels", where=name)
+        raise EyespotError("media-empty", f"the {what} has {width} x {height} pixels", where=name)
     if width * height > limits.max_pixels:
         raise EyespotError(
             "media-too-large",
-            f"the picture has {width:,} x {height:,} pixels, the limit is {limits.max_pixels:,} in all",
+            f"the {what} has {width:,} x {height:,} pixels, the limit is {limits.max_pixels:,} in all",
             where=name,
         )
 

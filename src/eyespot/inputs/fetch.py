@@ -17,6 +17,7 @@ import ssl
 import stat
 import threading
 import time
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -65,7 +66,28 @@ def fetch(
             if scheme[1].lower() in ("http", "https"):
                 return _from_web(source, allow_private, limits, name)
             raise _refused(f"{scheme[1]}:// is not read", name)
-    return _from_path(Path(source), root, limits, name)
+    with _open_path(Path(source), root, name, limits.max_image_bytes, kind) as file:
+        data = file.read(limits.max_image_bytes + 1)
+    if len(data) > limits.max_image_bytes:  # it grew since it was opened
+        raise _too_large("the file", limits.max_image_bytes, name, "max_image_bytes")
+    return data
+
+
+def fetch_file(
+    source: str | Path,
+    *,
+    root: Path | None = None,
+    allow_private: bool = False,
+    limits: Limits = LIMITS,
+    name: str = "",
+    kind: str = "video",
+) -> BufferedIOBase:
+    """As `fetch`, but a local file comes open and unread, as it may be larger than the memory; the caller closes it."""
+    name = name or shown(source)
+    if isinstance(source, str) and (source[:5].lower() == "data:" or SCHEME.match(source)):
+        asked = {"allow_private": allow_private, "limits": limits, "name": name, "kind": kind}
+        return io.BytesIO(fetch(source, **asked))
+    return _open_path(Path(source), root, name, limits.max_film_bytes, kind)
 
 
 def _refused(message: str, name: str, remedy: str = "") -> EyespotError:
@@ -75,8 +97,8 @@ def _refused(message: str, name: str, remedy: str = "") -> EyespotError:
 # Local files
 
 
-def _from_path(path: Path, root: Path | None, limits: Limits, name: str) -> bytes:
-    """A regular file's bytes."""
+def _open_path(path: Path, root: Path | None, name: str, most: int, kind: str) -> BufferedIOBase:
+    """A regular file of at most `most` bytes, open."""
     given = root / path if root is not None else path
     try:
         resolved = given.resolve()  # not strict: first where, then whether
@@ -87,8 +109,10 @@ def _from_path(path: Path, root: Path | None, limits: Limits, name: str) -> byte
                 raise _refused(f"{shown(path)} {link or 'lies'} outside image_root", name, OUTSIDE)
         if _is_pseudo(resolved):
             link = link_out(given, root, lambda place: not _is_pseudo(place))
-            raise _refused(f"{shown(path)} {f'{link},' if link else 'is'} a file of the system, not a picture", name)
-        return _read_regular(resolved, path, limits, name)
+            raise _refused(
+                f"{shown(path)} {f'{link},' if link else 'is'} a file of the system, not a {_noun(kind)}", name
+            )
+        return _open_regular(resolved, path, name, most, kind)
     except (OSError, ValueError, RuntimeError) as error:  # ValueError: a null byte; RuntimeError: a loop of links
         below = " below image_root" if root is not None else ""
         message = f"cannot open {shown(path)}{below}: {why_not_opened(error, given)}"
@@ -99,7 +123,11 @@ def _is_pseudo(resolved: Path) -> bool:
     return any(resolved.is_relative_to(folder) for folder in PSEUDO_FILES)
 
 
-def _read_regular(resolved: Path, path: Path, limits: Limits, name: str) -> bytes:
+def _noun(kind: str) -> str:
+    return "picture" if kind == "image" else kind
+
+
+def _open_regular(resolved: Path, path: Path, name: str, most: int, kind: str) -> BufferedIOBase:
     # O_NONBLOCK: opening a pipe must not wait for a writer. O_NOFOLLOW: the link may have been set after resolving.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(resolved, flags)
@@ -107,19 +135,17 @@ def _read_regular(resolved: Path, path: Path, limits: Limits, name: str) -> byte
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise _refused(f"{shown(path)} is {what}", name, "Give the path of a picture file.")
-        if status.st_size <= limits.max_image_bytes:
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(limits.max_image_bytes + 1)
-            if len(data) <= limits.max_image_bytes:
-                return data
-    finally:
+            raise _refused(f"{shown(path)} is {what}", name, f"Give the path of a {_noun(kind)} file.")
+        if status.st_size > most:
+            raise _too_large("the file", most, name, "max_image_bytes" if kind == "image" else "max_film_bytes", kind)
+        return os.fdopen(descriptor, "rb")
+    except EyespotError:
         os.close(descriptor)
-    raise _too_large("the file", limits.max_image_bytes, name, "max_image_bytes")
+        raise
 
 
-def _too_large(what: str, limit: int, name: str, field: str) -> EyespotError:
-    remedy = f"Use a smaller picture, or raise limits.{field} if you trust its source."
+def _too_large(what: str, limit: int, name: str, field: str, kind: str = "image") -> EyespotError:
+    remedy = f"Use a smaller {_noun(kind)}, or raise limits.{field} if you trust its source."
     return EyespotError("media-too-large", f"{what} is larger than {limit:,} bytes", where=name, remedy=remedy)
 
 

@@ -19,12 +19,14 @@ from eyespot.errors import EyespotError, nearest
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 TEXT_TYPES = ("text", "input_text", "output_text")
 IMAGE_TYPES = ("image", "image_url", "input_image")
-VIDEO_TYPES = ("video",)
+VIDEO_TYPES = ("video", "video_url", "input_video")
 # Where the different spellings keep the picture, in the order they are looked for.
 IMAGE_KEYS = ("image", "image_url", "url", "path", "base64", "data", "bytes", "source")
+VIDEO_KEYS = ("video", "video_url", "url", "path", "base64", "data", "bytes", "source", "frames")
+VIDEO_OPTIONS = ("fps", "num_frames", "min_frames", "max_frames")
 
 
-def read_messages(text_or_messages: Any, images: Any = ()) -> tuple[Message, ...]:
+def read_messages(text_or_messages: Any, images: Any = (), videos: Any = ()) -> tuple[Message, ...]:
     """A conversation from a string, a message or a list of messages.
 
     Args:
@@ -32,14 +34,14 @@ def read_messages(text_or_messages: Any, images: Any = ()) -> tuple[Message, ...
             a string or a list of parts.
         images: pictures for the parts ``{"type": "image"}`` that hold none, in order; beside a plain string they go
             before it.
+        videos: a list of videos for the parts ``{"type": "video"}``, in the same way, behind the pictures.
 
     Raises:
         EyespotError: ``message-malformed`` naming the message and part, ``media-count`` naming both counts.
     """
-    given = as_list(images)
+    given = {"image": as_list(images), "video": _as_videos(videos)}
     if isinstance(text_or_messages, str):
-        parts = tuple(MediaRef("image", image) for image in given)
-        return (Message("user", (*parts, Text(_clean(text_or_messages, "messages[0]")))),)
+        return (Message("user", (*_parts(given), Text(_clean(text_or_messages, "messages[0]")))),)
     if isinstance(text_or_messages, (Message, Mapping)):
         text_or_messages = [text_or_messages]
     if not isinstance(text_or_messages, Sequence) or isinstance(text_or_messages, (bytes, bytearray)):
@@ -64,28 +66,52 @@ def as_list(images: Any) -> list:
     return [image.source if isinstance(image, MediaRef) else image for image in images]
 
 
-def _place(messages: list[Message], given: list, written: Sequence) -> tuple[Message, ...]:
-    """The messages with the pictures given beside them in their places."""
-    holes = sum(isinstance(p, MediaRef) and p.source is None for m in messages for p in m.parts)
-    if given and not any(m.media for m in messages):
+def _as_videos(videos: Any) -> list:
+    """Videos as a list; a list of frames is one of them, so one video alone is a path, bytes or `MediaRef`."""
+    if videos is None:
+        return []
+    alone = isinstance(videos, (str, bytes, bytearray, Path, Media, MediaRef))
+    return [videos] if alone else list(videos)
+
+
+def _parts(given: Mapping[str, list]) -> tuple[MediaRef, ...]:
+    return tuple(
+        medium if isinstance(medium, MediaRef) else MediaRef(kind, medium)
+        for kind, media in given.items()
+        for medium in media
+    )
+
+
+def _place(messages: list[Message], given: Mapping[str, list], written: Sequence) -> tuple[Message, ...]:
+    """The messages with the media given beside them in their places."""
+    empty = [p.kind for m in messages for p in m.parts if isinstance(p, MediaRef) and p.source is None]
+    if any(given.values()) and not any(m.media for m in messages):
         return _place_before_first_string(messages, given, written)
-    if holes != len(given):
-        raise EyespotError("media-count", f"{holes} image parts without a picture, {len(given)} images given")
-    rest = iter(given)
+    for kind, noun in (("image", "a picture"), ("video", "a video")):
+        if empty.count(kind) != len(given[kind]):
+            message = f"{empty.count(kind)} {kind} parts without {noun}, {len(given[kind])} {kind}s given"
+            raise EyespotError("media-count", message)
+    rest = {kind: iter(media) for kind, media in given.items()}
 
     def fill(part: Part) -> Part:
-        empty = isinstance(part, MediaRef) and part.source is None
-        return MediaRef(part.kind, next(rest), part.options) if empty else part  # type: ignore[union-attr]
+        if not isinstance(part, MediaRef) or part.source is not None or part.kind not in rest:
+            return part
+        found = next(rest[part.kind])
+        if isinstance(found, MediaRef):
+            return MediaRef(part.kind, found.source, {**found.options, **part.options})
+        return MediaRef(part.kind, found, part.options)
 
     return tuple(replace(m, parts=tuple(map(fill, m.parts))) if m.parts else m for m in messages)
 
 
-def _place_before_first_string(messages: list[Message], given: list, written: Sequence) -> tuple[Message, ...]:
+def _place_before_first_string(
+    messages: list[Message], given: Mapping[str, list], written: Sequence
+) -> tuple[Message, ...]:
     first = next((i for i, m in enumerate(messages) if m.role == "user"), None)
     if first is None or not (isinstance(written[first], Mapping) and isinstance(written[first]["content"], str)):
-        raise EyespotError("media-count", f"no image part in the messages, {len(given)} images given")
-    pictures = tuple(MediaRef("image", image) for image in given)
-    messages[first] = replace(messages[first], parts=pictures + messages[first].parts)
+        kind = "image" if given["image"] else "video"
+        raise EyespotError("media-count", f"no {kind} part in the messages, {len(given[kind])} {kind}s given")
+    messages[first] = replace(messages[first], parts=_parts(given) + messages[first].parts)
     return tuple(messages)
 
 
@@ -147,34 +173,34 @@ def _read_part(part: Any, where: str) -> Part:
             raise _malformed(f"a text part needs a string under 'text', got {part.get('text')!r}", where)
         return Text(_clean(part["text"], where))
     if kind in IMAGE_TYPES:
-        options = {}
-        source = _image_source(part, options, where)
-        return MediaRef("image", source, options)
+        options = {} if part.get("detail") is None else {"detail": part["detail"]}
+        return MediaRef("image", _source(part, "image", options, where), options)
     if kind in VIDEO_TYPES:
-        if part.get("video") is None:
-            raise _malformed("a video part needs a list of frames under 'video'", where)
-        return MediaRef("video", part["video"], {"fps": part.get("fps")})
+        options = {key: part[key] for key in VIDEO_OPTIONS if part.get(key) is not None}
+        return MediaRef("video", _source(part, "video", options, where), options)
     known = (*TEXT_TYPES, *IMAGE_TYPES, *VIDEO_TYPES)
     raise _malformed(f"unknown part type {kind!r}{nearest(str(kind), known)}", where)
 
 
-def _image_source(part: Mapping, options: dict, where: str) -> Any:
-    """The picture of an image part in any spelling; None for "the next of the images"."""
-    if part.get("detail") is not None:
-        options["detail"] = part["detail"]
-    key = next((k for k in IMAGE_KEYS if part.get(k) is not None), None)
+def _source(part: Mapping, kind: str, options: dict, where: str) -> Any:
+    """The medium of a part in any spelling; None for "the next of those given beside the messages"."""
+    keys, default = (IMAGE_KEYS, "image/png") if kind == "image" else (VIDEO_KEYS, "video/mp4")
+    key = next((k for k in keys if part.get(k) is not None), None)
     if key is None:
-        if part.get("type") != "image":
-            raise _malformed(f"a part of type {part['type']!r} needs a picture", where)
+        if part.get("type") != kind:
+            noun = "picture" if kind == "image" else kind
+            raise _malformed(f"a part of type {part['type']!r} needs a {noun}", where)
         return None
     value = part[key]
     if isinstance(value, Mapping):  # {"url": …, "detail": …}, {"bytes": …}, {"type": "base64", "media_type", "data"}
-        inner = _image_source({**value, "type": "image_url"}, options, where)
+        if kind == "image" and value.get("detail") is not None:
+            options["detail"] = value["detail"]
+        inner = _source({**value, "type": f"{kind}_url"}, kind, options, where)
         if value.get("type") == "base64" and isinstance(inner, str) and not inner.startswith("data:"):
-            return f"data:{value.get('media_type', 'image/png')};base64,{inner}"
+            return f"data:{value.get('media_type', default)};base64,{inner}"
         return inner
     if key == "base64" and isinstance(value, str) and not value.startswith("data:"):
-        return f"data:image/png;base64,{value}"
+        return f"data:{default};base64,{value}"
     return value
 
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from eyespot.contracts.contract import Contract, ImageRule, TextRule
+from eyespot.contracts.contract import Contract, FrameRule, ImageRule, TextRule
 from eyespot.contracts.encoded import Encoded, EncodedMedia
-from eyespot.contracts.media import MediaRef
+from eyespot.contracts.media import Media, MediaRef
 from eyespot.contracts.message import Example, Message, Text, Turns
 from eyespot.contracts.shapes import Int, Tensor
 from eyespot.errors import EyespotError
@@ -22,13 +22,14 @@ from eyespot.inputs.anyres import embeddings_of
 from eyespot.inputs.chat import render_all
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.decode import decode_image
+from eyespot.inputs.frames import wanted_frames
 from eyespot.inputs.patches import prepare_image
 from eyespot.inputs.places import write_places
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.inputs.tokens import Conversation, tokenise
 from eyespot.inputs.turns import pairs, prefix_length
 from eyespot.inputs.unfolding import parts_of, unfold
-from eyespot.inputs.video import decode_video, prepare_video
+from eyespot.inputs.video import FILE, decode_video, prepare_video
 from eyespot.runtime.limits import LIMITS, Limits
 
 # Short conversations are kept as tokens: the same questions come again and again in training.
@@ -183,19 +184,29 @@ class Processor:
                 if given is None:
                     raise EyespotError("media-count", f"{len(parts)} image parts, no picture for part {i}")
                 rule: ImageRule = rules[part.kind]  # type: ignore[assignment]
+                frames = self._frames(part) if part.kind == "video" else None
                 if part.kind == "video":
                     fps = part.options.get("fps") if isinstance(part, MediaRef) else None
-                    decoded = decode_video(given, fps, rule=rule, **asked)
+                    decoded = decode_video(given, fps, frames=frames, rule=rule, **asked)
                 else:
                     decoded = decode_image(given, rule=rule, **asked)
                 pixels += decoded.data.size // 3
                 if pixels > limits.max_total_pixels:
                     raise EyespotError("media-too-large", f"more than {limits.max_total_pixels:,} pixels in all")
-                prepare = prepare_video if part.kind == "video" else prepare_image
-                media.append(prepare(decoded, rule, limits=limits))
+                if part.kind == "video":
+                    media.append(prepare_video(decoded, rule, frames, limits=limits))
+                else:
+                    media.append(prepare_image(decoded, rule, limits=limits))
             except EyespotError as error:
                 raise error.at(f"{part.kind} {i}") from None
         return media
+
+    def _frames(self, part: MediaRef | Media) -> FrameRule | None:
+        """Which frames of a film are wanted; of a list `fps` is the rate that it has, and nothing is chosen."""
+        rule = self.contract.frames
+        if rule is None or not isinstance(part, MediaRef) or not isinstance(part.source, FILE):
+            return rule
+        return wanted_frames(rule, part.options)
 
     def _counts(self, media: Sequence[EncodedMedia]) -> list[int]:
         """Tokens that each placeholder takes."""

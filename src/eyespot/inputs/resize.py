@@ -74,11 +74,16 @@ def resize_image(
             for ``dynamic``; ``media-too-large`` where the picture is so long and thin that the resized one would pass
             ``limits.max_side``.
     """
-    height, width = pixels.shape[:2]
-    y, x = _plan(height, width, rule, name)
+    y, x = _plan(*pixels.shape[:2], rule, name)
     _check_sides(y, x, limits, name)
     result = _resized(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
     return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
+
+
+def resized_size(height: int, width: int, rule: ImageRule, name: str = "") -> tuple[tuple[int, int], Transform]:
+    """(height, width) that `resize_image` gives a picture of this size, and how points map to it."""
+    y, x = _plan(height, width, rule, name)
+    return (y.size, x.size), Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
 
 
 def place_image(

@@ -21,9 +21,13 @@ class Limits(Config):
         max_side: the longer side of a picture *after* the resize, before the crop (a 60,000 × 2 line scaled to
             a 224-pixel short edge would be 6.7 million pixels long).
         max_images: pictures in one conversation.
-        max_frames: frames of one video.
-        max_total_pixels: pixels of all pictures in one conversation.
+        max_frames: frames of one video that a model is shown.
+        max_total_pixels: pixels of all pictures and frames in one conversation, of a film's frames as the model gets
+            them.
         max_image_bytes: an encoded picture on disk, in memory or inside a ``data:`` URL.
+        max_film_bytes: the same of a video file.
+        max_film_frames: frames that a video file holds, shown or not.
+        max_film_seconds: how long a video file runs.
         max_url_bytes: the body of one http(s) answer.
         max_url_chars: an http(s) address itself.
         fetch_timeout_s: one fetch in all: name look-up, connection, handshake, headers and body, over redirects.
@@ -42,6 +46,9 @@ class Limits(Config):
     max_frames: int = 768
     max_total_pixels: int = 512_000_000
     max_image_bytes: int = 512 * MIB
+    max_film_bytes: int = 8192 * MIB
+    max_film_frames: int = 1_000_000
+    max_film_seconds: float = 6 * 3600.0
     max_url_bytes: int = 32 * MIB
     max_url_chars: int = 8192
     fetch_timeout_s: float = 10.0

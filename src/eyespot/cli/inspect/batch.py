@@ -84,7 +84,8 @@ def _line(sample: Any, start: int, stop: int, tokenizer: Any) -> Text:
         if at in media:
             while end < stop and media.get(end) == media[at]:
                 end += 1
-            line.append(f"[image {media[at]}: {end - at} tokens]", style="cyan")
+            kind = sample.media[media[at]].kind
+            line.append(f"[{kind} {media[at]}: {end - at} tokens]", style="cyan")
         else:
             learnt = sample.loss_weight[at] > 0
             while end < stop and end not in media and (sample.loss_weight[end] > 0) == learnt:

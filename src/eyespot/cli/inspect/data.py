@@ -1,4 +1,4 @@
-"""`eyespot inspect data`: every row read and every picture opened, before hours are spent on them.
+"""`eyespot inspect data`: every row read and every picture and video opened, before hours are spent on them.
 
 Bad rows go to stderr, one line each (where and what), so that stdout stays a summary; exit 2 when there is any.
 """
@@ -43,7 +43,7 @@ def data(
     limit: Annotated[int, typer.Option(min=1, help="Examples to draw from a world, which has no end.")] = 100,
     as_json: Json = False,
 ) -> int:
-    """Read every row, open its pictures, and name each row that training would drop.
+    """Read every row, open its pictures and videos, and name each row that training would drop.
 
     Keys: `image_root`, the folder that pictures in rows are read from (by default the data file's own); `model`, a
     checkpoint whose template and `max_length` each row is also tried with.

@@ -1,4 +1,4 @@
-"""`eyespot inspect file`: what a single file is — a picture, a weights file, a data file, a JSON file."""
+"""`eyespot inspect file`: what a single file is — a picture, a video, a weights file, a data file, a JSON file."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ WEIGHTS = (".safetensors",)
 
 
 def file(
-    target: Annotated[str, typer.Argument(help="A file, or the URL of a picture.", show_default=False)],
+    target: Annotated[str, typer.Argument(help="A file, or the URL of a picture or video.", show_default=False)],
     as_json: Json = False,
 ) -> None:
-    """Say what a file is: a picture as the model gets it, the tensors of a weights file, the format of a data file.
+    """Say what a file is: a picture or video, the tensors of a weights file, the format of a data file.
 
     Example: `eyespot inspect file photo.jpg`
     """
@@ -27,7 +27,7 @@ def file(
     elif suffix in ROWS or suffix == ".json":
         facts, rows = _json(Path(target)), []
     else:
-        facts, rows = _picture(target), []
+        facts, rows = _medium(target), []
     if as_json:
         say_json(facts | ({"tensors": rows} if rows else {}))
         return
@@ -36,10 +36,19 @@ def file(
         table(("tensor", "shape", "dtype"), [(r["name"], "×".join(map(str, r["shape"])), r["dtype"]) for r in rows])
 
 
-def _picture(target: str) -> dict[str, Any]:
+def _medium(target: str) -> dict[str, Any]:
+    """A video where the first bytes are those of one (a GIF is a picture), else a picture."""
+    from eyespot.inputs.containers import looks_like_video
     from eyespot.inputs.decode import decode_image
+    from eyespot.inputs.fetch import fetch_file
+    from eyespot.inputs.naming import shown
+    from eyespot.runtime.limits import LIMITS
 
-    media = decode_image(target)
+    with fetch_file(target) as file:
+        if looks_like_video(file):
+            return _video(file, shown(target))
+        content = file.read(LIMITS.max_image_bytes + 1)
+    media = decode_image(content, name=shown(target))
     return {
         "kind": media.kind,
         "width": media.size[0],
@@ -47,6 +56,26 @@ def _picture(target: str) -> dict[str, Any]:
         "mean colour": tuple(round(float(c)) for c in media.data.reshape(-1, media.data.shape[-1]).mean(0)),
         "sha256": media.sha256,
     }
+
+
+def _video(file: Any, name: str) -> dict[str, Any]:
+    """What a film holds, and how many frames a model takes of it that wants two a second."""
+    from eyespot.contracts.contract import FrameRule
+    from eyespot.inputs.film import Film
+    from eyespot.inputs.frames import count_frames
+
+    with Film(file, name=name) as film:
+        return {
+            "kind": "video",
+            "width": film.size[0],
+            "height": film.size[1],
+            "frames": film.count,
+            "frames a second": round(film.rate, 3),
+            "seconds": round(film.seconds, 3),
+            "container": film.format,
+            "codec": film.codec,
+            "frames taken at 2 a second": count_frames(film.count, film.rate, FrameRule()),
+        }
 
 
 def _weights(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

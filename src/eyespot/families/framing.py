@@ -1,0 +1,56 @@
+"""What a video processor's file says of which frames of a film are taken, read and written.
+
+A file that has frames chosen by `transformers` itself (``do_sample_frames``) gets its way of choosing; without that the
+authors' own tools choose, and bound the area of all frames together. Numerics: video_processing_qwen2_vl.py.
+"""
+
+import math
+from typing import Any
+
+from eyespot.contracts.contract import FrameRule, ImageRule
+from eyespot.families.family import Json, check_sizes, unsupported
+
+_FRAMES = {  # what the published class does, and for the area of all frames what the authors' tools do
+    "fps": 2.0, "min_frames": 4, "max_frames": 768, "do_sample_frames": False, "cap_pixels_per_frame": True,
+    "max_video_tokens": 128000,
+}  # fmt: skip
+_CONTEXT_SHARE = 0.9  # of those tokens, for a video
+
+
+def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
+    """What the video processor's file says, or what it leaves to its authors.
+
+    Args:
+        raw: the file.
+        rule: of the frames of a video.
+    """
+    raw = {**_FRAMES, **{key: value for key, value in raw.items() if value is not None}}
+    check_sizes(raw, ("min_frames", "max_frames", "max_video_tokens"), "video processor: ")
+    fps, count = raw["fps"], raw.get("num_frames")
+    if count is not None:
+        check_sizes(raw, ("num_frames",), "video processor: ")
+    if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < float("inf"):
+        raise unsupported("fps", fps, "a positive number")
+    tokens, span = raw["max_video_tokens"], rule.temporal_patch_size
+    if raw["min_frames"] > raw["max_frames"]:
+        raise unsupported("min_frames", raw["min_frames"], f"up to max_frames, {raw['max_frames']}")
+    total = int(tokens * (rule.patch_size * rule.merge_size) ** 2 * _CONTEXT_SHARE)
+    return FrameRule(
+        fps=None if count else float(fps), min_frames=1 if count else raw["min_frames"],
+        max_frames=max(count or raw["max_frames"], span), multiple=span,
+        spacing="steps" if raw["do_sample_frames"] else "ends",
+        max_total_pixels=total if raw["cap_pixels_per_frame"] else None,
+    )  # fmt: skip
+
+
+def frame_keys(frames: FrameRule | None, rule: ImageRule) -> dict[str, Any]:
+    """The inverse of `frame_rule`; none for a rule that takes no films."""
+    if frames is None:
+        return {}
+    raw: dict[str, Any] = {"do_sample_frames": frames.spacing == "steps", "cap_pixels_per_frame": False}
+    if frames.max_total_pixels is not None:
+        share = (rule.patch_size * rule.merge_size) ** 2 * _CONTEXT_SHARE
+        raw |= {"cap_pixels_per_frame": True, "max_video_tokens": math.ceil(frames.max_total_pixels / share)}
+    if frames.fps is None:
+        return raw | {"num_frames": frames.max_frames}
+    return raw | {"fps": frames.fps, "min_frames": frames.min_frames, "max_frames": frames.max_frames}
