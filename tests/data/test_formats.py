@@ -32,6 +32,7 @@ QA = (("user", "Which?"), ("assistant", "This."))
 ROWS = {
     "llava": llava(1),
     "sharegpt": {"conversations": turns(("human", "<image>a"), ("gpt", "b")), "images": ["0.png"]},
+    "tagged": {"conversations": turns(("user", "Picture 1: <img>0.png</img>\na"), ("assistant", "b"))},
     "openai": {
         "messages": [
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "0.png"}}]},

@@ -26,6 +26,9 @@ LLAVA = [
 ROWS = {
     "llava": {"image": "star.png", "conversations": LLAVA},
     "sharegpt": {"images": ["star.png"], "conversations": LLAVA},
+    "tagged": {
+        "conversations": [{**LLAVA[0], "value": f"Picture 1: <img>star.png</img>\n{ASKED}"}, *LLAVA[1:]],
+    },
     "openai": {
         "messages": turns(parts({"type": "image_url", "image_url": {"url": "star.png"}}, ASKED), SAID, MORE, THEN)
     },

@@ -1,6 +1,7 @@
 """Qwen-VL against numbers of its authors' own code (tests/goldens/qwen_visual.json says which), from files to text."""
 
 import base64
+import hashlib
 import json
 from pathlib import Path
 
@@ -175,3 +176,20 @@ def test_a_tokenizer_without_the_tags_is_refused(tmp_path):
     with pytest.raises(EyespotError) as caught:
         eyespot.load(tmp_path)
     assert caught.value.code == "tokenizer-token"
+
+
+def test_the_published_model_has_the_names_and_shapes_of_the_authors_code():
+    visual = {"heads": 16, "image_size": 448, "image_start_id": 151857, "layers": 48, "mlp_ratio": 4.9231,
+              "output_dim": 4096, "patch_size": 14, "width": 1664}  # fmt: skip
+    raw = {
+        "model_type": "qwen", "hidden_size": 4096, "intermediate_size": 22016, "kv_channels": 128, "seq_length": 2048,
+        "num_attention_heads": 32, "num_hidden_layers": 32, "vocab_size": 151936, "no_bias": True, "visual": visual,
+    }  # fmt: skip
+    config = qwen.config_from_hf(raw, (), {})
+    tensors = qwen.FAMILY.layouts["hf"].keymap(config).to_theirs(families.build(config, "meta").state_dict())
+    lines = "\n".join(f"{name} {list(tensors[name].shape)}" for name in sorted(tensors))
+    # Of QWenModel and its head, built from the same config.
+    assert (len(tensors), sum(t.numel() for t in tensors.values())) == (853, 9_656_935_168)
+    wanted = "d8b237a00a09a50ff465636ba1fa050b0c530499a06e40cd292bdd91bb536bf3"
+    assert hashlib.sha256(lines.encode()).hexdigest() == wanted
+    assert qwen.contract_from_hf({"config.json": raw}, config, None).image.size == (448, 448)

@@ -1,4 +1,4 @@
-"""Foreign rows → `Example`: LLaVA, ShareGPT, OpenAI messages, Hugging Face conversational rows.
+"""Foreign rows → `Example`: LLaVA, ShareGPT, pictures named in text, OpenAI messages, Hugging Face conversational rows.
 
 What a row is, is seen from its keys and never from a file's name. A source has one format; a row that surely has
 another shape is an error for that row, not a guess.
@@ -11,6 +11,7 @@ from typing import Any
 
 from eyespot.contracts.message import Example, Message
 from eyespot.data.conversations import read_llava, read_sharegpt
+from eyespot.data.tagged import names_pictures, read_tagged
 from eyespot.data.turns import parts_of, read_conversational, read_openai, turns_of
 from eyespot.data.values import fault
 from eyespot.errors import EyespotError
@@ -33,6 +34,7 @@ FORMATS: dict[str, Format] = {
     for f in (
         Format("llava", "conversations", read_llava, alternate=True),
         Format("sharegpt", "conversations", read_sharegpt, alternate=True),
+        Format("tagged", "conversations", read_tagged, alternate=True),
         Format("openai", "messages", read_openai, alternate=False),
         Format("conversational", "messages", read_conversational, alternate=False),
     )
@@ -41,6 +43,8 @@ FORMATS: dict[str, Format] = {
 
 def shape(row: Mapping[str, Any]) -> tuple[str, bool]:
     """The format that a row's keys speak for, and whether they do so surely: a text-only row fits two formats."""
+    if names_pictures(row):
+        return "tagged", True
     if "conversations" in row:
         if any(row.get(key) is not None for key in ("images", "videos", "system", "tools")):
             return "sharegpt", True

@@ -43,16 +43,17 @@ class ConnectorConfig(Config):
     norm: Literal["none", "layer", "rms"] = "none"
     norm_eps: float = 1e-6
     norm_joined: bool = False
-    num_queries: int = 0
-    num_heads: int = 0
+    num_queries: int | None = None
+    num_heads: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a resampler that could not be built."""
         if self.kind != "resampler":
             return
+        queries, heads = self.num_queries or 0, self.num_heads or 0
         for name, ok in (
-            ("num_queries a square number from 1 up", self.num_queries == max(math.isqrt(self.num_queries), 1) ** 2),
-            ("num_heads that divides output_size", self.num_heads >= 1 and self.output_size % self.num_heads == 0),
+            ("num_queries a square number from 1 up", queries > 0 and queries == math.isqrt(queries) ** 2),
+            ("num_heads that divides output_size", heads > 0 and self.output_size % heads == 0),
             ("an output_size in fours", self.output_size % 4 == 0),
         ):
             if not ok:
@@ -112,6 +113,6 @@ class Connector(nn.Module):
 def build_connector(config: ConnectorConfig) -> Connector | Resampler:
     """The module of a config; it is called with features and the grids that they stand in."""
     if config.kind == "resampler":
-        sizes = config.input_size, config.output_size, config.num_queries, config.num_heads
+        sizes = config.input_size, config.output_size, config.num_queries or 0, config.num_heads or 0
         return Resampler(*sizes, config.norm_eps)
     return Connector(config)
