@@ -27,9 +27,17 @@ def test_export_keeps_the_layout_unless_told(calls, capsys):
 
 def test_build_joins_the_parts(calls, capsys):
     assert main(["build", "out", "--vision", "v", "--decoder", "d", "--select-layer", "-1", "--json"]) == 0
-    parts = {"vision": "v", "decoder": "d", "connector": "mlp2x_gelu", "select_layer": -1}
+    parts = {"vision": "v", "decoder": "d", "connector": "mlp2x_gelu", "select_layer": -1, "tiles": None}
     assert calls == [(parts, Path("out"), None)]
     assert json.loads(capsys.readouterr().out) == {"out": "out"}
+
+
+def test_build_takes_tiles(calls, capsys):
+    parts = ["--vision", "v", "--decoder", "d"]
+    assert main(["build", "out", *parts, "--tiles", "1x2, 2x1"]) == 0
+    assert calls[0][0]["tiles"] == [(1, 2), (2, 1)]
+    assert main(["build", "out", *parts, "--tiles", "2 by 1"]) == 2
+    assert "1x2,2x1" in capsys.readouterr().err
 
 
 def test_build_needs_both_parts(calls, capsys):

@@ -2,10 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from eyespot import families
+from eyespot.data.packing import pack
 from eyespot.errors import EyespotError
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.tokenizer import words
@@ -116,3 +118,60 @@ def test_parts_in_the_wrong_places_are_an_error(clip, tmp_path):
         families.compose(clip, clip)
     with pytest.raises(EyespotError, match="no vision_encoder"):
         families.compose(tmp_path / "text", tmp_path / "text")
+
+
+def asked(*pictures):
+    messages = [
+        {"role": "user", "content": [*({"type": "image"} for _ in pictures), {"type": "text", "text": "What?"}]}
+    ]
+    return read_messages(messages, list(pictures))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral", "qwen2", "qwen3"])
+def test_with_tiles_every_tower_and_decoder_is_a_next(vision, name, tmp_path):
+    text_model(tmp_path / "text", name)
+    model = families.compose(vision, tmp_path / "text", tiles=[(1, 2), (2, 1)])
+    assert model.module.image_newline.abs().max() > 0
+    side = model.config.vision.image_size[0]
+    assert model.contract.image.tiling.canvases == ((side, 2 * side), (2 * side, side))
+    families.save(model, tmp_path / "out")
+    again = families.load(tmp_path / "out")
+    assert (again.family, again.layout) == ("llava_next", "hf")
+    assert equal(again.module, model.module)
+    assert again.contract == model.contract
+    (medium,) = again.processor.encode(asked(np.zeros((40, 80, 3), np.uint8))).media
+    assert len(medium.grid_thw) == 3
+
+
+def test_tiles_that_make_no_canvas_are_refused(clip, tmp_path):
+    text_model(tmp_path / "text")
+    for tiles in ([], [(0, 1)], [(1, 10**6)]):
+        with pytest.raises(EyespotError, match="rows and columns") as caught:
+            families.compose(clip, tmp_path / "text", tiles=tiles)
+        assert caught.value.code == "argument"
+
+
+@pytest.mark.parametrize(("name", "case"), [("siglip2", "plain"), ("dinov2", None), ("vit", None)])
+def test_a_tower_that_hugging_faces_llava_has_no_place_for_goes_to_our_own_layout(name, case, tmp_path):
+    family = family_named(name)
+    families.save(loaded(family, family.tiny()[case or next(iter(family.tiny()))]), tmp_path / "vision")
+    text_model(tmp_path / "text")
+    model = families.compose(tmp_path / "vision", tmp_path / "text")
+    assert model.layout == "eyespot"
+    families.save(model, tmp_path / "out")
+    again = families.load(tmp_path / "out")
+    assert equal(again.module, model.module) and again.contract == model.contract
+    encoded = again.processor.encode(asked(np.zeros((40, 80, 3), np.uint8), np.zeros((30, 30, 3), np.uint8)))
+    batch = pack([encoded])
+    assert again.module(batch).last.isfinite().all()
+    shapes = {tuple(grid) for medium in encoded.media for grid in medium.grid_thw.tolist()}
+    assert len(shapes) == (2 if name == "siglip2" else 1)
+
+
+def test_a_tower_for_pictures_of_many_sizes_is_not_cut_into_tiles(tmp_path):
+    family = family_named("siglip2")
+    families.save(loaded(family, family.tiny()["plain"]), tmp_path / "vision")
+    text_model(tmp_path / "text")
+    with pytest.raises(EyespotError, match="pictures of one size") as caught:
+        families.compose(tmp_path / "vision", tmp_path / "text", tiles=[(1, 2)])
+    assert caught.value.code == "compose-mismatch"

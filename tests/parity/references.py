@@ -4,6 +4,7 @@
 GELU shows (docs/decisions, parity). Neither alone is enough.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import transformers as hf
 from PIL import Image
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 DRAWS = ("small", "wide")
@@ -220,6 +222,26 @@ def _saved(cls: type, image, folder: Path, vision: str):
     )
     made.save_pretrained(folder)
     return made
+
+
+def authors_layout(model: torch.nn.Module, tower: Path, folder: Path, **changes) -> None:
+    """The weights of a LLaVA under the names of the authors' code, with its flat config, which names the tower."""
+    names = {
+        "model.vision_tower.": "model.vision_tower.vision_tower.vision_model.", "model.language_model.": "model.",
+        "model.multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "model.multi_modal_projector.linear_2.": "model.mm_projector.2.",
+    }  # fmt: skip
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        theirs = next((their for their in names if name.startswith(their)), "")
+        tensors[names.get(theirs, "") + name.removeprefix(theirs)] = tensor.contiguous().clone()
+    save_file(tensors, folder / "model.safetensors")
+    raw = {
+        **model.config.text_config.to_dict(), "architectures": ["LlavaLlamaForCausalLM"], "model_type": "llava",
+        "mm_vision_tower": str(tower), "mm_projector_type": "mlp2x_gelu", "mm_vision_select_layer": -2,
+        "mm_vision_select_feature": "patch", "mm_patch_merge_type": "spatial_unpad", **changes,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(raw))
 
 
 def picture(width: int, height: int, seed: int = 0) -> Image.Image:

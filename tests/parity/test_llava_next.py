@@ -15,7 +15,17 @@ from eyespot.inputs.decode import decode_image
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.patches import prepare_image, unpatchify
 from eyespot.train.losses import token_loss
-from tests.parity.references import BAR, DRAWS, llava_next, llava_next_processor, picture, relative, user
+from tests.parity.references import (
+    BAR,
+    DRAWS,
+    PINPOINTS,
+    authors_layout,
+    llava_next,
+    llava_next_processor,
+    picture,
+    relative,
+    user,
+)
 
 pytestmark = pytest.mark.parity
 
@@ -243,3 +253,21 @@ def test_the_authors_reading_of_the_canvases_is_kept_and_followed_there_too(tmp_
     assert relative(trace.logits, logits) <= BAR["small"]
     first = eyespot.load(tmp_path / "theirs").trace(messages)
     assert first.logits.shape != trace.logits.shape or relative(first.logits, trace.logits) > 1e-3
+
+
+def test_the_authors_layout_gives_the_same_numbers(tmp_path, draw):
+    """Canvases are written width first there, as text; in the same order they serve as well as in theirs."""
+    reference, processor = checkpoint(tmp_path / "theirs", draw)
+    reference.model.vision_tower.save_pretrained(tmp_path / "tower")
+    hf.CLIPImageProcessorPil(size={"shortest_edge": 42}, crop_size=42).save_pretrained(tmp_path / "tower")
+    folder = tmp_path / "original"
+    processor.tokenizer.save_pretrained(folder)
+    turned = str([(width, height) for height, width in PINPOINTS])
+    authors_layout(reference, tmp_path / "tower", folder, image_aspect_ratio="anyres", image_grid_pinpoints=turned)
+    model = eyespot.load(folder)
+    assert model.loaded.layout == "original"
+    for name, messages in CONVERSATIONS.items():
+        inputs, logits = theirs(reference, processor, messages, add_generation_prompt=True)
+        trace = model.trace(messages, add_generation_prompt=True)
+        assert trace.input_ids.tolist() == inputs["input_ids"][0].tolist(), name
+        assert relative(trace.logits, logits) <= BAR[draw], name

@@ -17,7 +17,7 @@ from eyespot.inputs.patches import prepare_image, unpatchify
 from eyespot.inputs.video import decode_video, prepare_video
 from eyespot.train.losses import token_loss
 from tests.parity.onevision_references import llava_onevision, llava_onevision_processor, whole_processor
-from tests.parity.references import BAR, DRAWS, picture, relative, user
+from tests.parity.references import BAR, DRAWS, authors_layout, picture, relative, user, vision_config
 
 pytestmark = pytest.mark.parity
 
@@ -284,3 +284,32 @@ def test_their_defaults_are_ours(tmp_path):
     contract = family.contract_from_hf({"config.json": said}, config, None)
     assert [list(c) for c in contract.image.tiling.canvases] == image.image_grid_pinpoints
     assert contract.image.mean == tuple(image.image_mean)
+
+
+@pytest.mark.parametrize("held", ["a tower inside", "a tower only named"])
+def test_the_authors_layout_gives_the_same_numbers(tmp_path, draw, held):
+    """There the tower stands without its last block, or whole beside it; both are read before that block."""
+    reference, processor = checkpoint(tmp_path / "theirs", draw)
+    whole = hf.SiglipVisionModel(vision_config("siglip", image_size=48, num_hidden_layers=4)).eval()
+    inside = reference.model.vision_tower.state_dict()
+    missing = whole.load_state_dict(inside, strict=False)
+    assert not missing.unexpected_keys and all("layers.3." in k or "head." in k for k in missing.missing_keys)
+    whole.save_pretrained(tmp_path / "tower")
+    image = hf.SiglipImageProcessorPil(size={"height": 48, "width": 48}, resample=3)
+    image.save_pretrained(tmp_path / "tower")
+    folder = tmp_path / "original"
+    processor.tokenizer.save_pretrained(folder)
+    authors_layout(
+        reference, tmp_path / "tower", folder, architectures=["LlavaQwenForCausalLM"],
+        image_aspect_ratio="anyres_max_4", image_grid_pinpoints="(1x1),...,(4x4)", mm_spatial_pool_mode="bilinear",
+    )  # fmt: skip
+    if held == "a tower only named":
+        tensors = load_file(folder / "model.safetensors")
+        save_file({k: v for k, v in tensors.items() if "vision_tower" not in k}, folder / "model.safetensors")
+    model = eyespot.load(folder)
+    assert model.module.config.vision.num_layers == (3 if held == "a tower inside" else 4)
+    for name, messages in CONVERSATIONS.items():
+        inputs, logits = theirs(reference, processor, messages, add_generation_prompt=True)
+        trace = model.trace(messages, add_generation_prompt=True)
+        assert trace.input_ids.tolist() == inputs["input_ids"][0].tolist(), name
+        assert relative(trace.logits, logits) <= BAR[draw], name

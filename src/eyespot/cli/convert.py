@@ -1,11 +1,13 @@
 """`eyespot build`, `export`, `merge` and `seal`: checkpoints from parts, in another layout, with an adapter, sealed."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from eyespot.cli.console import Json, say, say_json
+from eyespot.errors import EyespotError
 
 
 def build(
@@ -14,6 +16,7 @@ def build(
     decoder: Annotated[str, typer.Option(help="A Llama, Mistral, Qwen2 or Qwen3 checkpoint.", show_default=False)],
     connector: Annotated[str, typer.Option(help="linear or mlp2x_gelu; starts from random.")] = "mlp2x_gelu",
     select_layer: Annotated[int, typer.Option(help="The encoder's layer that the connector reads.")] = -2,
+    tiles: Annotated[str | None, typer.Option(help="Rows x columns, such as 1x2,2x1,2x2.", show_default=False)] = None,
     layout: Annotated[str | None, typer.Option(help="hf, original or eyespot.", show_default=False)] = None,
     as_json: Json = False,
 ) -> None:
@@ -23,7 +26,8 @@ def build(
     """
     import eyespot
 
-    model = eyespot.compose(vision=vision, decoder=decoder, connector=connector, select_layer=select_layer)
+    parts = {"vision": vision, "decoder": decoder, "connector": connector, "select_layer": select_layer}
+    model = eyespot.compose(**parts, tiles=_tiles(tiles))
     eyespot.save(model, out, layout=layout)
     _report(as_json, out=out, message=f"built {out}; the connector is untrained: run the stages align and finetune")
 
@@ -72,6 +76,16 @@ def seal(
 
     seals.seal(path)
     _report(as_json, out=path, message=f"sealed {path}")
+
+
+def _tiles(text: str | None) -> list[tuple[int, int]] | None:
+    """``1x2,2x1`` as rows and columns."""
+    if text is None:
+        return None
+    pairs = [re.fullmatch(r"\s*(\d+)\s*x\s*(\d+)\s*", pair) for pair in text.split(",")]
+    if not all(pairs):
+        raise EyespotError("argument", f"expected rows x columns, such as 1x2,2x1, got {text!r}", where="--tiles")
+    return [(int(pair[1]), int(pair[2])) for pair in pairs if pair]
 
 
 def _report(as_json: bool, *, out: Path, message: str) -> None:

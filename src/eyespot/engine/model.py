@@ -333,9 +333,13 @@ def compose(
     decoder: str | PathLike[str],
     connector: str = "mlp2x_gelu",
     select_layer: int = -2,
+    tiles: Sequence[tuple[int, int]] | None = None,
 ) -> Model:
-    """A LLaVA from published parts: an image tower, a language model, and a fresh connector between them."""
-    return Model(families.compose(vision=vision, decoder=decoder, connector=connector, select_layer=select_layer))
+    """A LLaVA from published parts: an image tower, a language model, and a fresh connector between them.
+
+    Arguments as of `families.compose`; with `tiles` it is a LLaVA-NeXT.
+    """
+    return Model(families.compose(vision, decoder, connector, select_layer, tiles=tiles))
 
 
 def _dtype(dtype: str | torch.dtype) -> str | torch.dtype:

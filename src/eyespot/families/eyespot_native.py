@@ -37,10 +37,10 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
 
 def _check(config: Config, where: str = "") -> None:
     """Sizes from which a module can be built."""
-    for key, value in ((f.name, getattr(config, f.name)) for f in fields(config)):
+    for key, value, default in ((f.name, getattr(config, f.name), f.default) for f in fields(config)):
         if isinstance(value, Config):
             _check(value, f"{where}{key}.")
-        elif value is not None and (key.startswith("num_") or key.endswith("_size") or key in ("channels", "head_dim")):
+        elif value not in (None, default) and (key.startswith("num_") or key.endswith("_size") or key in ("channels", "head_dim")):
             if not all(1 <= size <= MAX_SIZE for size in (value if isinstance(value, tuple) else (value,))):
                 raise unsupported(f"{where}{key}", value, f"from 1 to {MAX_SIZE:,}")
         elif key == "select_layers" and not value:
