@@ -1,15 +1,20 @@
 """Qwen3-VL: what its files say, and what is refused by name."""
 
+import numpy as np
 import pytest
+import torch
 
 from eyespot import families
-from eyespot.contracts.contract import Contract
+from eyespot.contracts.contract import Contract, FrameRule
+from eyespot.data.packing import pack
 from eyespot.errors import EyespotError
 from eyespot.families.family import Context
 from eyespot.families.loading import family_of
+from eyespot.inputs.messages import read_messages
 from eyespot.models.encoders.grid_vit import GridVitConfig
 from eyespot.nn.rope import RopeConfig
 from tests.families.makers import family_named
+from tests.families.test_grids import made
 
 FAMILY = family_named("qwen3_vl")
 TEXT = {"hidden_size": 3584, "num_key_value_heads": 8}
@@ -39,6 +44,54 @@ def test_pictures_are_prepared_as_published_where_no_file_says_how():
     assert (rule.min_pixels, rule.max_pixels, rule.mean, rule.std) == (65536, 16777216, (0.5,) * 3, (0.5,) * 3)
     assert (contract.coordinates, rule.positions, rule.merge_size) == ("thousand", "grid", 2)
     assert isinstance(contract, Contract)
+
+
+def test_a_video_has_bounds_for_all_frames_and_its_times_in_words():
+    config = FAMILY.tiny()["plain"]
+    contract = FAMILY.contract_from_hf({}, config, None)
+    rule = contract.video
+    assert (rule.min_pixels, rule.max_pixels, rule.shared_pixels, rule.apart) == (4096, 25165824, True, True)
+    assert contract.text.frame_form == "<{seconds} seconds><|vision_start|><|video_pad|><|vision_end|>"
+    assert contract.frames == FrameRule(multiple=1, spacing="ends_double")
+    name = "video_preprocessor_config.json"
+    assert not {"min_pixels", "max_pixels"} & FAMILY.contract_to_hf(contract, config)[name].keys()
+    own = FAMILY.contract_from_hf({name: {"patch_size": 4}}, config, None).video
+    assert (own.min_pixels, own.max_pixels) == (128 * 32 * 32, 768 * 32 * 32)
+    with pytest.raises(EyespotError, match="cap_pixels_per_frame"):
+        FAMILY.contract_from_hf({name: {"cap_pixels_per_frame": True}}, config, None)
+
+
+def test_a_video_is_written_time_by_time_each_in_a_grid_of_its_own(tmp_path):
+    loaded = made("qwen3_vl")
+    contract = loaded.contract
+    contract = contract.replace(
+        video=contract.video.replace(min_pixels=64, max_pixels=5 * 400),
+        text=contract.text.replace(template=(contract.text.template or "").replace(
+            "'<|vision_start|><|image_pad|><|vision_end|>'",
+            "'<|vision_start|>' ~ ('<|image_pad|>' if p.type == 'image' else '<|video_pad|>') ~ '<|vision_end|>'",
+        )),
+    )  # fmt: skip
+    loaded.contract = loaded.processor.contract = contract
+    frames = [np.full((16, 24, 3), 40 * i, np.uint8) for i in range(5)]
+    video, question = {"type": "video", "video": frames, "fps": 2.0}, {"type": "text", "text": "What is it?"}
+    messages = read_messages([{"role": "user", "content": [video, question]}])
+    encoded = loaded.processor.encode(messages, add_generation_prompt=True)
+    (medium,) = encoded.media
+    assert medium.grid_thw.tolist() == [[1, 4, 6]] * 3
+    ids = encoded.input_ids
+    start, pad, end = (loaded.tokenizer.id_of(f"<|{name}|>") for name in ("vision_start", "video_pad", "vision_end"))
+    assert (ids == start).sum() == (ids == end).sum() == 3
+    assert (ids[medium.slots] == pad).all() and (ids == pad).sum() == 18
+    text = loaded.tokenizer.decode(ids, skip_special=False).replace(" ", "")
+    assert [f"<{t}seconds><|vision_start|>" in text for t in ("0.2", "1.2", "2.0")] == [True] * 3
+    batch = pack([encoded])
+    first, second = (batch.position_ids[:, medium.slots[i * 6 : i * 6 + 6]] for i in (0, 1))
+    assert torch.equal(second - first, (second - first)[:1, :1].expand(3, 6))
+    assert (first[0] == first[0, 0]).all()
+    with pytest.raises(EyespotError, match="1 frames") as caught:
+        alone = {"type": "video", "video": frames[:1], "fps": 2.0}
+        loaded.processor.encode(read_messages([{"role": "user", "content": [alone]}]))
+    assert caught.value.code == "media-size"
 
 
 @pytest.mark.parametrize(("vision", "text", "key"), [

@@ -76,11 +76,21 @@ def sample(seed: int, grids: tuple, prompt: int, answer: int) -> Encoded:
     return Encoded(f"s{seed}", "test", ids, weight, media=tuple(media))
 
 
+def timed(seed: int, grid: tuple[int, int, int], times: int, between: int) -> Encoded:
+    """A video whose times are apart, with text between them."""
+    base = sample(seed, (), times * (grid[1] * grid[2] // 4 + between), 3)
+    each = picture(seed, (times, *grid[1:]), 0)
+    tokens = grid[1] * grid[2] // 4
+    slots = np.concatenate([np.arange(tokens) + 2 + i * (tokens + between) for i in range(times)])
+    return replace(base, media=(replace(each, kind="video", grid_thw=np.array([grid] * times), slots=slots),))
+
+
 SAMPLES = (
     sample(1, ((1, 6, 10),), 3, 2),
     sample(2, ((1, 2, 2), (3, 4, 6)), 5, 4),
     sample(3, (), 4, 2),
     sample(4, ((1, 2, 16),), 1, 5),
+    timed(5, (1, 4, 2), 4, 2),
 )
 
 

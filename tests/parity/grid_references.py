@@ -4,9 +4,15 @@ Without torchvision their processor insists on a video processor that cannot be 
 real image processor (PIL), template and expansion of placeholders run.
 """
 
+import importlib
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -91,6 +97,22 @@ def whole_processor(image: Any, text: Any, kind: type = hf.Qwen2VLProcessor) -> 
 
     Whole.__name__ = kind.__name__
     return Whole(image, text, _NoVideos(), chat_template=TEMPLATE)
+
+
+@contextmanager
+def video_processor(module: str, name: str) -> Iterator[Any]:
+    """A video processor of theirs, bare: made without its initialiser, while empty modules stand in for torchvision."""
+    stubs = ["torchvision", *(f"torchvision.transforms{rest}" for rest in ("", ".v2", ".v2.functional"))]
+    with pytest.MonkeyPatch.context() as patch:
+        for stub in stubs:
+            empty = ModuleType(stub)
+            empty.__path__ = []
+            patch.setitem(sys.modules, stub, empty)
+        for stub in stubs[1:]:
+            parent, _, child = stub.rpartition(".")
+            setattr(sys.modules[parent], child, sys.modules[stub])
+        kind = getattr(importlib.import_module(f"transformers.models.{module}"), name)
+    yield object.__new__(kind)
 
 
 def text_settings(**changes: Any) -> dict[str, Any]:

@@ -4,12 +4,10 @@ Its video processors import torchvision, which parity does not need otherwise: a
 they are imported, and only what is their own arithmetic is called (choice of frames, sizes, patches).
 """
 
-import importlib
 import json
 import math
-import sys
 from fractions import Fraction
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,11 +26,10 @@ from eyespot.inputs.messages import read_messages
 from eyespot.inputs.resize import resized_size
 from eyespot.inputs.video import decode_video, prepare_video
 from tests.films import film
-from tests.parity.grid_references import processor, qwen2_5_vl, qwen2_vl
+from tests.parity.grid_references import processor, qwen2_5_vl, qwen2_vl, video_processor
 from tests.parity.references import BAR, picture, relative, user
 
 pytestmark = pytest.mark.parity
-STUBS = ("torchvision", "torchvision.transforms", "torchvision.transforms.v2", "torchvision.transforms.v2.functional")
 RULE = ImageRule(
     resize="dynamic", crop=False, min_pixels=128 * 784, max_pixels=768 * 784, patch_size=14, merge_size=2,
     temporal_patch_size=2, positions="grid",
@@ -41,19 +38,10 @@ RULE = ImageRule(
 
 @pytest.fixture(scope="module")
 def theirs():
-    """Their video processor, bare: made without its initialiser, with the class's own settings."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in STUBS:
-            module = ModuleType(name)
-            module.__path__ = []
-            patch.setitem(sys.modules, name, module)
-        for name in STUBS[1:]:
-            parent, _, child = name.rpartition(".")
-            setattr(sys.modules[parent], child, sys.modules[name])
-        kind = importlib.import_module("transformers.models.qwen2_vl.video_processing_qwen2_vl").Qwen2VLVideoProcessor
-    made = object.__new__(kind)
-    made.num_frames = made.fps = None
-    return made
+    """Their video processor, bare, with the class's own settings."""
+    with video_processor("qwen2_vl.video_processing_qwen2_vl", "Qwen2VLVideoProcessor") as made:
+        made.num_frames = made.fps = None
+        yield made
 
 
 RATES = st.sampled_from([5.0, 12.5, 23.976, 24.0, 25.0, 30000 / 1001, 30.0, 60.0])

@@ -1,22 +1,33 @@
 """Qwen3-VL against `transformers` where it differs from its predecessors; what they share is in test_qwen_vl.py."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import transformers as hf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers import video_processing_utils
+from transformers.image_utils import SizeDict
 from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLTextRotaryEmbedding
+from transformers.models.qwen3_vl.processing_qwen3_vl import Qwen3VLProcessor
+from transformers.video_utils import VideoMetadata
 from transformers.vision_utils import get_vision_interpolation_indices_and_weights
 
 import eyespot
 from eyespot import families
+from eyespot.contracts.contract import FrameRule
+from eyespot.data.packing import pack
+from eyespot.inputs.frames import choose_frames
+from eyespot.inputs.messages import read_messages
+from eyespot.inputs.resize import MAX_RATIO, at_least, smart_resize_frames
 from eyespot.models.encoders.grid_vit import grid_layout
 from eyespot.nn.rope import RopeConfig, rotary_tables
 from tests.families.makers import family_named
-from tests.parity.grid_references import PROCESSORS, processor, qwen3_vl
-from tests.parity.references import BAR, picture, relative, user
+from tests.parity.grid_references import PROCESSORS, processor, qwen3_vl, video_processor
+from tests.parity.references import BAR, DRAWS, picture, relative, user
 from tests.parity.test_qwen_vl import inputs_of
 
 pytestmark = pytest.mark.parity
@@ -81,6 +92,101 @@ def test_a_config_as_the_hub_has_it_gives_the_same_model(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(raw))
     model = eyespot.load(tmp_path)
     assert relative(model.trace(messages).logits, expected) <= BAR["wide"]
+
+
+LEAST, MOST = 64 * 64, 40000  # of all frames of a video
+
+
+@pytest.fixture(scope="module")
+def films():
+    """Their video processor, bare."""
+    with video_processor("qwen3_vl.video_processing_qwen3_vl", "Qwen3VLVideoProcessor") as made:
+        yield made
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@torch.no_grad()
+def test_videos_agree_time_by_time_between_pictures_and_text(draw, films, tmp_path):
+    """Written as when the model came out; in a conversation of their version a pair of marks more stands around."""
+    reference = qwen3_vl(draw)
+    reference.save_pretrained(tmp_path)
+    theirs = processor(tmp_path, Qwen3VLProcessor, **PROCESSORS["qwen3_vl"])
+    size = {"size": {"shortest_edge": LEAST, "longest_edge": MOST}}
+    (tmp_path / "video_preprocessor_config.json").write_text(json.dumps(size))
+    model = eyespot.load(tmp_path)
+    long, short = [picture(70, 61, seed) for seed in range(9)], [picture(33, 120, seed) for seed in range(2)]
+    parts = [
+        {"type": "text", "text": "First"}, {"type": "image", "image": picture(64, 90)},
+        {"type": "video", "video": long, "fps": 1.6}, {"type": "text", "text": "then"},
+        {"type": "video", "video": short, "fps": 24.0}, {"type": "text", "text": "What is it?"},
+    ]  # fmt: skip
+    messages = [{"role": "user", "content": parts}]
+    encoded = model.processor.encode(read_messages(messages), add_generation_prompt=True)
+    still, *moving = encoded.media
+    assert [m.grid_thw.tolist() for m in moving] == [[[1, 4, 4]] * 5, [[1, 8, 2]]]  # more times than half a side
+
+    grids = torch.tensor([[len(m.grid_thw), *m.grid_thw[0, 1:].tolist()] for m in moving])
+    text = theirs.apply_chat_template(messages, add_generation_prompt=True)
+    text = text.replace("<|image_pad|>", "<|image_pad|>" * (len(still.patches) // 4))
+    for i, (frames, fps) in enumerate(((long, 1.6), (short, 24.0))):
+        facts = {"video_metadata": {i: SimpleNamespace(fps=fps, frames_indices=list(range(len(frames))))}}
+        written = theirs.replace_video_token({"video_grid_thw": grids, **facts}, i).replace(
+            "<|video_pad|>", "<|frame|>"
+        )
+        text = text.replace("<|vision_start|><|video_pad|><|vision_end|>", written, 1)
+    text = text.replace("<|frame|>", "<|video_pad|>")
+    assert encoded.input_ids.tolist() == theirs.tokenizer(text)["input_ids"]
+
+    pixels = []
+    for m, frames in zip(moving, (long, short), strict=True):
+        shape = tuple(16 * n for n in m.grid_thw[0, 1:][::-1].tolist())
+        whole = torch.stack([torch.tensor(np.asarray(f.resize(shape, 3))) for f in frames]).permute(0, 3, 1, 2)
+        rows = films.patchify(whole[None] / 255.0 * 2 - 1, 16, 2, 2)[0]
+        pixels.append(rows.flatten(0, -2))
+        assert (pixels[-1] - torch.as_tensor(m.patches)).abs().max() <= 1e-6
+    kinds = torch.zeros(1, len(encoded.input_ids), dtype=torch.int)
+    kinds[0, still.slots] = 1
+    kinds[0, np.concatenate([m.slots for m in moving])] = 2
+    batch = pack([encoded])
+    picture_grid = torch.as_tensor(still.grid_thw)
+    places, _ = reference.model.get_rope_index(batch.input_ids[None], kinds, picture_grid, grids)
+    assert torch.equal(batch.position_ids, places[:, 0])
+    logits = reference(
+        input_ids=batch.input_ids[None], mm_token_type_ids=kinds, pixel_values=torch.as_tensor(still.patches),
+        image_grid_thw=picture_grid, pixel_values_videos=torch.cat(pixels), video_grid_thw=grids,
+    ).logits[0]  # fmt: skip
+    assert relative(model.module.logits(model.module(batch).last), logits) <= BAR[draw]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    height=st.integers(1, 2200), width=st.integers(1, 2200), count=st.integers(2, 1200), least=st.integers(1, 10**6),
+    more=st.integers(0, 10**8),
+)  # fmt: skip
+def test_sizes_of_frames_are_theirs_for_any_number_of_them(films, height, width, count, least, more):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_processing_utils.BaseVideoProcessor, "resize", lambda self, image, size, resample: size)
+        try:
+            size = films.resize(
+                SimpleNamespace(shape=(1, count, 3, height, width)),
+                SizeDict(shortest_edge=least, longest_edge=least + more), 3, 32, 2,
+            )  # fmt: skip
+        except ValueError:
+            assert max(at_least(height, width, 32)) > MAX_RATIO * min(at_least(height, width, 32))
+            return
+    ours = smart_resize_frames(count, *at_least(height, width, 32), 32, 2, least, least + more)
+    assert ours == (size.height, size.width)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(
+    total=st.integers(2, 60000), rate=st.sampled_from([5.0, 12.5, 23.976, 24.0, 30000 / 1001, 30.0, 60.0]),
+    fps=st.sampled_from([0.5, 1.0, 2.0, 4.0]),
+)  # fmt: skip
+def test_the_frames_of_a_film_are_theirs(films, total, rate, fps):
+    expected = films.sample_frames(VideoMetadata(total_num_frames=total, fps=rate), fps=fps).tolist()
+    rule = FrameRule(fps=fps, multiple=1, spacing="ends_double")
+    assert choose_frames(total, rate, rule).tolist() == expected
 
 
 GRID = st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12))

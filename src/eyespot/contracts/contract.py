@@ -110,6 +110,8 @@ class ImageRule(Config):
         temporal_patch_size: frames that one patch spans; a picture is repeated as often.
         positions: whether embeddings count as tokens in a ``line`` or stand in a ``grid`` of (time, row, column).
         tokens_per_second: places that a second of video takes in a grid; None: one for each time.
+        apart: each time of a video is a grid of its own, as there is text between them.
+        shared_pixels: `min_pixels` and `max_pixels` bound all frames of a video together instead of each.
         pool: side of the square of embeddings that become about one, bilinearly, in each frame of a video.
         newline: whether a learned embedding follows the medium ``once``; each row of a tiled picture ends with one
             anyway.
@@ -139,6 +141,8 @@ class ImageRule(Config):
     temporal_patch_size: int = later(1)
     positions: Literal["line", "grid"] = later("line")
     tokens_per_second: float | None = later(None)
+    apart: bool = later(False)
+    shared_pixels: bool = later(False)
     pool: int = later(1)
     newline: Literal["none", "once"] = later("none")
     aspect_tiling: AspectTiling | None = later(None)
@@ -182,8 +186,9 @@ class FrameRule(Config):
         fps: frames wanted for each second of the film; None: as many as `max_frames` allow.
         min_frames, max_frames: how many there are at least, where the film has them, and at most.
         multiple: the number of frames is rounded down to it (frames that a patch spans).
-        spacing: ``ends``: evenly from the first frame to the last, rounded (the authors' tools); ``steps``: a frame
-            from the start of each of so many equal stretches (transformers).
+        spacing: ``ends``: evenly from the first frame to the last, rounded (the authors' tools); ``ends_double``: the
+            same, counted in double precision (transformers for Qwen3-VL); ``steps``: a frame from the start of each of
+            so many equal stretches (transformers for its predecessors).
         max_total_pixels: area of all times of a video, where a time is the frames that one patch spans; each frame's
             `max_pixels` shrinks to its share, though not below 1.05 × `min_pixels`. None: only frames are limited.
     """
@@ -192,7 +197,7 @@ class FrameRule(Config):
     min_frames: int = 4
     max_frames: int = 768
     multiple: int = 2
-    spacing: Literal["ends", "steps"] = "ends"
+    spacing: Literal["ends", "ends_double", "steps"] = "ends"
     max_total_pixels: int | None = None
 
     def __post_init__(self) -> None:
@@ -219,8 +224,11 @@ class TextRule(Config):
         video_token, video_token_id: the same for a video; None where the model takes none.
         image_form: what a picture's placeholder is written as before tokenising, with `image_token` once in it, such
             as ``<img><IMG_CONTEXT></img>``; None: as it is.
-        frame_form: the same for each frame of a video, ``{number}`` counting from 1; None: a video is one placeholder.
+        frame_form: the same for each time of a video, with `image_token` or `video_token` once in it, ``{number}``
+            counting from 1 and ``{seconds}`` the middle of its frames; None: a video is one placeholder.
         frame_join: what stands between frames.
+        frame_place: what the frames replace where the template writes it around the `video_token` in it; None: the
+            token alone.
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
@@ -243,13 +251,15 @@ class TextRule(Config):
     image_form: str | None = later(None)
     frame_form: str | None = later(None)
     frame_join: str = later("\n")
+    frame_place: str | None = later(None)
 
     def __post_init__(self) -> None:
         """Refuse forms that would lose the medium or count it twice."""
-        for name in ("image_form", "frame_form"):
-            form = getattr(self, name)
-            if form is not None and (not self.image_token or form.count(self.image_token) != 1):
-                message = f"expected {name} with image_token ({self.image_token!r}) once in it, got {form!r}"
+        known = {"image_form": ("image_token",), "frame_form": ("image_token", "video_token")}
+        for name, words in (known | {"frame_place": ("video_token",)}).items():
+            form, tokens = getattr(self, name), [token for word in words if (token := getattr(self, word))]
+            if form is not None and sum(map(form.count, tokens)) != 1:
+                message = f"expected {name} with {' or '.join(words)} ({tokens}) once in it, got {form!r}"
                 raise EyespotError("config-value", message, where="contract.text")
 
 

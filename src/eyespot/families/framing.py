@@ -1,7 +1,8 @@
 """What a video processor's file says of which frames of a film are taken, read and written.
 
 A file that has frames chosen by `transformers` itself (``do_sample_frames``) gets its way of choosing; without that the
-authors' own tools choose, and bound the area of all frames together. Numerics: video_processing_qwen2_vl.py.
+authors' own tools choose, and bound the area of all frames together. Where frames share their bounds (Qwen3-VL), the
+published class chooses. Numerics: video_processing_qwen2_vl.py, video_processing_qwen3_vl.py.
 """
 
 import math
@@ -24,6 +25,7 @@ def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
         raw: the file.
         rule: of the frames of a video.
     """
+    capped = raw.get("cap_pixels_per_frame")
     raw = {**_FRAMES, **{key: value for key, value in raw.items() if value is not None}}
     check_sizes(raw, ("min_frames", "max_frames", "max_video_tokens"), "video processor: ")
     fps, count = raw["fps"], raw.get("num_frames")
@@ -34,11 +36,15 @@ def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
     tokens, span = raw["max_video_tokens"], rule.temporal_patch_size
     if raw["min_frames"] > raw["max_frames"]:
         raise unsupported("min_frames", raw["min_frames"], f"up to max_frames, {raw['max_frames']}")
+    chosen: dict[str, Any] = {"multiple": span, "spacing": "steps" if raw["do_sample_frames"] else "ends"}
+    if rule.shared_pixels:
+        if capped:
+            raise unsupported("cap_pixels_per_frame", True, "false")
+        raw["cap_pixels_per_frame"], chosen = False, {"multiple": 1, "spacing": "ends_double"}
     total = int(tokens * (rule.patch_size * rule.merge_size) ** 2 * _CONTEXT_SHARE)
     return FrameRule(
         fps=None if count else float(fps), min_frames=1 if count else raw["min_frames"],
-        max_frames=max(count or raw["max_frames"], span), multiple=span,
-        spacing="steps" if raw["do_sample_frames"] else "ends",
+        max_frames=max(count or raw["max_frames"], span), **chosen,
         max_total_pixels=total if raw["cap_pixels_per_frame"] else None,
     )  # fmt: skip
 
@@ -47,7 +53,7 @@ def frame_keys(frames: FrameRule | None, rule: ImageRule) -> dict[str, Any]:
     """The inverse of `frame_rule`; none for a rule that takes no films."""
     if frames is None:
         return {}
-    raw: dict[str, Any] = {"do_sample_frames": frames.spacing == "steps", "cap_pixels_per_frame": False}
+    raw: dict[str, Any] = {"do_sample_frames": frames.spacing != "ends", "cap_pixels_per_frame": False}
     if frames.max_total_pixels is not None:
         share = (rule.patch_size * rule.merge_size) ** 2 * _CONTEXT_SHARE
         raw |= {"cap_pixels_per_frame": True, "max_video_tokens": math.ceil(frames.max_total_pixels / share)}

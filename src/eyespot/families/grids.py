@@ -51,6 +51,7 @@ _PROCESSOR = {  # what the published class does with keys that its file leaves o
 }  # fmt: skip
 
 _VIDEO_SIZE = {"shortest_edge": 128 * 28 * 28, "longest_edge": 768 * 28 * 28}  # of each frame
+_TIMED_SIZE = {"shortest_edge": 128 * 32 * 32, "longest_edge": 768 * 32 * 32}  # of all frames
 RULES = (
     Rule("blocks.{}.mlp.{}.{}", "vision_encoder.blocks.{}.mlp.{}.{}"),
     Rule("merger.ln_q.{}", "connector.norm.{}"),
@@ -79,7 +80,8 @@ class GridForm:
         rules: names of what the forms call by different names, below the tower's prefix.
         layouts: of its checkpoints, each with the prefixes of the tower and of the decoder.
         image: what its image processor's file says, where there is no file.
-        videos: whether it takes them.
+        video: what its video processor's file says, where there is no file.
+        timed: before each time of a video its seconds stand as text, and frames share their bounds.
     """
 
     model_type: str
@@ -100,7 +102,8 @@ class GridForm:
         default_factory=lambda: {"hf": ("visual.", "model."), "hf-nested": ("model.visual.", "model.language_model.")}
     )
     image: Mapping[str, Any] = field(default_factory=dict)
-    videos: bool = True
+    video: Mapping[str, Any] = field(default_factory=dict)
+    timed: bool = False
 
     def config_from_hf(self, raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
         """Their config as ours, nested or flat."""
@@ -202,7 +205,9 @@ class GridForm:
             raise unsupported("image_token", token, "text")
         if tokenizer is not None:
             check_image_token(token, token_id, tokenizer, config)
-        video = _video_token(files, tokenizer, config) if self.videos else {}
+        video = _video_token(files, tokenizer, config)
+        if video and self.timed:
+            video |= _timed(video["video_token"])
         text = sidefiles.text_rule(files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, **video)
         image = image_rule(files, config.vision, self.image)
         if self.read_rule is not None:
@@ -211,19 +216,20 @@ class GridForm:
         contract = Contract(image=image, text=text, coordinates=self.coordinates)
         if not video:
             return contract
-        raw = sidefiles.video_processor(files)
-        least, most = _bounds({"size": _VIDEO_SIZE, **raw})
-        video_rule = image.replace(min_pixels=least, max_pixels=most)
+        raw = sidefiles.video_processor(files) or dict(self.video)
+        least, most = _bounds({"size": _TIMED_SIZE if self.timed else _VIDEO_SIZE, **raw})
+        video_rule = image.replace(min_pixels=least, max_pixels=most, apart=self.timed, shared_pixels=self.timed)
         return contract.replace(video=video_rule, frames=frame_rule(raw, video_rule))
 
     def contract_to_hf(self, contract: Contract, config: VlmConfig) -> dict[str, Any]:
         """Processor files that every version of `transformers` reads."""
         raw = {"preprocessor_config.json": image_file(contract.image) | {"processor_class": self.processor}}
         if contract.video is not None:
-            video = {"video_processor_type": "Qwen2VLVideoProcessor", "processor_class": self.processor}
-            video |= frame_keys(contract.frames, contract.video)
-            raw["video_preprocessor_config.json"] = image_file(contract.video) | video
-            del raw["video_preprocessor_config.json"]["image_processor_type"]
+            kind = "Qwen3VLVideoProcessor" if self.timed else "Qwen2VLVideoProcessor"
+            dropped = {"image_processor_type", *(("min_pixels", "max_pixels") if self.timed else ())}
+            written = {key: value for key, value in image_file(contract.video).items() if key not in dropped}
+            own = {"video_processor_type": kind, "processor_class": self.processor}
+            raw["video_preprocessor_config.json"] = written | own | frame_keys(contract.frames, contract.video)
         return raw | sidefiles.template_files(contract.text.template)
 
 
@@ -327,6 +333,16 @@ def _video_token(files: Files, tokenizer: Tokenizer | None, config: VlmConfig) -
     token_id = files.get("config.json", {}).get("video_token_id", own)
     known = tokenizer is None or (own is not None and token_id == own and own < config.decoder.vocab_size)
     return {"video_token": token, "video_token_id": token_id} if known else {}
+
+
+def _timed(token: str) -> dict[str, Any]:
+    """Fields of the text rule for a video whose times are written out, as the models were trained.
+
+    `transformers` wrote it so when they came out; from 5 on it leaves the template's start and end around all times.
+    """
+    start, end = (TOKENS[f"vision_{side}_token_id"][0] for side in ("start", "end"))
+    place = start + token + end
+    return {"frame_form": "<{seconds} seconds>" + place, "frame_join": "", "frame_place": place}
 
 
 def _bounds(raw: Json) -> tuple[int, int]:

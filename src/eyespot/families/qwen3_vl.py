@@ -2,8 +2,8 @@
 
 Unusual: a learned table of positions is stretched over each picture, beside rotary ones; blocks that the config names
 are tapped, each with a merger of its own that norms the joined block (DeepStack); the three position axes take turns
-among the rotary frequencies; heads are wider than hidden_size / num_attention_heads. Numerics: `transformers`
-modeling_qwen3_vl.py.
+among the rotary frequencies; heads are wider than hidden_size / num_attention_heads; the times of a video stand behind
+their seconds, written out. Numerics: `transformers` modeling_qwen3_vl.py.
 """
 
 import math
@@ -43,7 +43,7 @@ TEXT = DecoderForm(
     interleaved=True,
 )
 
-_VISION = {
+_TOWER = {
     "depth": 27, "hidden_size": 1152, "hidden_act": "gelu_pytorch_tanh", "intermediate_size": 4304, "num_heads": 16,
     "in_channels": 3, "patch_size": 16, "spatial_merge_size": 2, "temporal_patch_size": 2, "out_hidden_size": 3584,
     "num_position_embeddings": 2304, "deepstack_visual_indexes": (8, 16, 24),
@@ -52,6 +52,7 @@ _IMAGE = {
     "image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5),
     "size": {"shortest_edge": 256 * 256, "longest_edge": 4096 * 4096},
 }  # fmt: skip
+_VIDEO = {"size": {"shortest_edge": 4096, "longest_edge": 24576 * 32 * 32}}  # of all frames
 
 _MERGER = (
     Rule("norm.{}", "norm.{}"),
@@ -93,7 +94,7 @@ FORM = GridForm(
     architecture=_ARCHITECTURE,
     processor="Qwen3VLProcessor",
     text=TEXT,
-    defaults=_VISION,
+    defaults=_TOWER,
     widths=("hidden_size", "out_hidden_size"),
     read_vision=read_vision,
     write_vision=write_vision,
@@ -103,7 +104,8 @@ FORM = GridForm(
     rules=RULES,
     layouts={"hf": ("model.visual.", "model.language_model.")},
     image=_IMAGE,
-    videos=False,
+    video=_VIDEO,
+    timed=True,
 )
 
 

@@ -1,8 +1,9 @@
 """Which frames of a film are taken, and how large they may be together. Pure arithmetic; `film` reads them.
 
-The two ways of the field give the same number of frames from different places, and both count in single precision,
+The ways of the field give the same number of frames from different places, and count in single precision or double,
 which decides which frame a half falls to; so does this. Upstream: qwen-vl-utils vision_process.py (``ends``),
-transformers video_processing_qwen2_vl.py (``steps``, and the shared area of frames).
+transformers video_processing_qwen2_vl.py (``steps``, and the shared area of frames), video_processing_qwen3_vl.py
+(``ends_double``).
 """
 
 import math
@@ -66,6 +67,8 @@ def choose_frames(total: int, rate: float, rule: FrameRule) -> Int[np.ndarray, "
         rule: what is wanted.
     """
     count = count_frames(total, rate, rule)
+    if rule.spacing == "ends_double":
+        return np.linspace(0, total - 1, count).round().astype(np.int64)
     if rule.spacing == "ends":
         return torch.linspace(0, total - 1, count).round().long().numpy()
     return torch.arange(0, total, total / count).int()[:count].long().numpy()  # rounding may give one too many

@@ -28,7 +28,7 @@ from eyespot.inputs.places import write_places
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.inputs.tokens import Conversation, tokenise
 from eyespot.inputs.turns import pairs, prefix_length
-from eyespot.inputs.unfolding import parts_of, unfold
+from eyespot.inputs.unfolding import pieces_of, unfold
 from eyespot.inputs.video import FILE, decode_video, prepare_video
 from eyespot.runtime.limits import LIMITS, Limits
 
@@ -222,7 +222,12 @@ class Processor:
 
     def _runs(self, media: Sequence[EncodedMedia]) -> list[int]:
         """Placeholders of each medium."""
-        return [parts_of(m.kind, len(m.grid_thw), self.contract.text) for m in media]
+        return [len(pieces_of(medium, self.contract.text, self._span)) for medium in media]
+
+    @property
+    def _span(self) -> int:
+        """Frames of a video that stand in one time."""
+        return 1 if self.contract.video is None else self.contract.video.temporal_patch_size
 
     def _tokens(
         self,
@@ -233,12 +238,12 @@ class Processor:
         limits: Limits,
     ) -> list[Conversation]:
         """The text of each conversation as tokens, one placeholder for each picture; those kept are not made again."""
-        runs = self._runs(media)
-        keys = [None if asked["tools"] else _key(messages, rule, asked, runs) for messages in conversations]
+        pieces = [pieces_of(medium, rule, self._span) for medium in media]
+        keys = [None if asked["tools"] else _key(messages, rule, asked, pieces) for messages in conversations]
         found = [self._kept.get(key) for key in keys]
         for start in range(0, len(found), TOGETHER):
             new = [i for i in range(start, min(start + TOGETHER, len(found))) if found[i] is None]
-            made = self._made([conversations[i] for i in new], rule, runs, asked, limits)
+            made = self._made([conversations[i] for i in new], rule, pieces, asked, limits)
             for i, conversation in zip(new, made, strict=True):
                 found[i] = conversation
                 self._keep(keys[i], conversation)
@@ -248,7 +253,7 @@ class Processor:
         self,
         conversations: Sequence[tuple[Message, ...]],
         rule: TextRule,
-        runs: Sequence[int],
+        pieces: Sequence[tuple[str, ...]],
         asked: Mapping[str, Any],
         limits: Limits,
     ) -> list[Conversation]:
@@ -260,7 +265,7 @@ class Processor:
         rendered = render_all(conversations, rule, **asked, **names, limits=limits)
         for written, messages in zip(rendered, conversations, strict=True):
             if rule.image_form is not None or rule.frame_form is not None:
-                written = unfold(written, [part.kind for m in messages for part in m.media], runs, rule)
+                written = unfold(written, pieces, rule)
             made.append(tokenise(written, messages, tokenizer, rule))
             self._within(made[-1].ids)
         return made
@@ -348,7 +353,7 @@ def _wanted(messages: Sequence[Message]) -> bool:
     return any(m.role == "assistant" and m.weight != 0 for m in messages)
 
 
-def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any], runs: Sequence[int]) -> Any:
+def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any], pieces: Sequence) -> Any:
     """What a conversation's tokens depend on; None where it is long or they depend on more (tool calls, the clock)."""
     if any(m.tool_calls for m in messages) or "strftime_now" in (rule.template or ""):
         return None
@@ -358,4 +363,4 @@ def _key(messages: Sequence[Message], rule: TextRule, asked: Mapping[str, Any], 
         (m.role, tuple(p.text if isinstance(p, Text) else (p.kind,) for p in m.parts), m.name, m.tool_call_id, m.weight)
         for m in messages
     )
-    return written, tuple(runs), rule.template, asked["add_generation_prompt"], asked["close_answers"]
+    return written, tuple(pieces), rule.template, asked["add_generation_prompt"], asked["close_answers"]

@@ -65,24 +65,31 @@ class _Axis:
 
 
 def resize_image(
-    pixels: UInt8[np.ndarray, "height width 3"], rule: ImageRule, *, limits: Limits = LIMITS, name: str = ""
+    pixels: UInt8[np.ndarray, "height width 3"],
+    rule: ImageRule,
+    *,
+    limits: Limits = LIMITS,
+    name: str = "",
+    count: int = 1,
 ) -> tuple[UInt8[np.ndarray, "new_height new_width 3"], Transform]:
-    """`pixels` as the model's input, and how points of the original map to it.
+    """`pixels` as the model's input, and how points of the original map to it; `count` frames may share a bound.
 
     Raises:
         EyespotError: ``media-size`` where the rule forbids a resize and the size differs, or the sides are too unlike
             for ``dynamic``; ``media-too-large`` where the picture is so long and thin that the resized one would pass
             ``limits.max_side``.
     """
-    y, x = _plan(*pixels.shape[:2], rule, name)
+    y, x = _plan(*pixels.shape[:2], rule, name, count)
     _check_sides(y, x, limits, name)
     result = _resized(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
     return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
 
 
-def resized_size(height: int, width: int, rule: ImageRule, name: str = "") -> tuple[tuple[int, int], Transform]:
+def resized_size(
+    height: int, width: int, rule: ImageRule, name: str = "", count: int = 1
+) -> tuple[tuple[int, int], Transform]:
     """(height, width) that `resize_image` gives a picture of this size, and how points map to it."""
-    y, x = _plan(height, width, rule, name)
+    y, x = _plan(height, width, rule, name, count)
     return (y.size, x.size), Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
 
 
@@ -127,7 +134,7 @@ def _resized(
     return (_whole if whole else _in_strips)(pixels, y, x, color, filter_)
 
 
-def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _Axis]:
+def _plan(height: int, width: int, rule: ImageRule, name: str, count: int = 1) -> tuple[_Axis, _Axis]:
     """The (y, x) axes of the rule for a picture of this size."""
     if rule.resize == "none":
         if (height, width) != tuple(rule.size):
@@ -142,7 +149,7 @@ def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _
         if rule.max_patches is not None:
             new_height, new_width = whole_patches_size(height, width, rule.patch_size, rule.max_patches)
         elif rule.resize == "dynamic":
-            new_height, new_width = _dynamic_size(height, width, rule, name)
+            new_height, new_width = _dynamic_size(height, width, rule, name, count)
         return _Axis(height, 0, 0, new_height, 0, new_height), _Axis(width, 0, 0, new_width, 0, new_width)
     pads = _square_pads(height, width) if rule.resize == "pad" else ((0, 0), (0, 0))
     canvas = height + sum(pads[0]), width + sum(pads[1])
@@ -154,7 +161,13 @@ def _plan(height: int, width: int, rule: ImageRule, name: str) -> tuple[_Axis, _
     return axes[0], axes[1]
 
 
-def _dynamic_size(height: int, width: int, rule: ImageRule, name: str) -> tuple[int, int]:
+def _dynamic_size(height: int, width: int, rule: ImageRule, name: str, count: int) -> tuple[int, int]:
+    factor, span = rule.patch_size * rule.merge_size, rule.temporal_patch_size
+    if rule.shared_pixels:
+        if count < span:
+            message = f"a video of {count} frames, a patch of this model spans {span}"
+            raise EyespotError("media-size", message, where=name, remedy="Give more frames, or a picture.")
+        height, width = at_least(height, width, factor)
     if max(height, width) > MAX_RATIO * min(height, width):
         raise EyespotError(
             "media-size",
@@ -163,7 +176,37 @@ def _dynamic_size(height: int, width: int, rule: ImageRule, name: str) -> tuple[
             remedy="Cut the picture into less elongated pieces.",
         )
     assert rule.min_pixels is not None and rule.max_pixels is not None, "the rule has checked that"
-    return smart_resize(height, width, rule.patch_size * rule.merge_size, rule.min_pixels, rule.max_pixels)
+    bounds = rule.min_pixels, rule.max_pixels
+    if rule.shared_pixels:
+        return smart_resize_frames(count, height, width, factor, span, *bounds)
+    return smart_resize(height, width, factor, *bounds)
+
+
+def at_least(height: int, width: int, least: int) -> tuple[int, int]:
+    """Sides scaled up, and cut to whole pixels, until both are `least`."""
+    if min(height, width) >= least:
+        return height, width
+    scale = max(least / height, least / width)
+    return int(height * scale), int(width * scale)
+
+
+def smart_resize_frames(
+    count: int, height: int, width: int, factor: int, span: int, min_pixels: int, max_pixels: int
+) -> tuple[int, int]:
+    """As `smart_resize` for `count` frames whose areas together are within bounds (Qwen3-VL).
+
+    What is held against the bounds are whole times of `span` frames, halves to the even time; what is scaled by are
+    the frames that there are.
+    """
+    sides = [round(side / factor) * factor for side in (height, width)]
+    area = round(count / span) * span * sides[0] * sides[1]
+    if area > max_pixels:
+        shrink = math.sqrt(count * height * width / max_pixels)
+        sides = [max(factor, math.floor(side / shrink / factor) * factor) for side in (height, width)]
+    elif area < min_pixels:
+        grow = math.sqrt(min_pixels / (count * height * width))
+        sides = [math.ceil(side * grow / factor) * factor for side in (height, width)]
+    return sides[0], sides[1]
 
 
 def smart_resize(height: int, width: int, factor: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:

@@ -90,11 +90,12 @@ def _from_film(film: Film, frames: FrameRule, rule: ImageRule | None, limits: Li
     width, height = film.size
     if rule is not None:
         rule = sized(rule, frames, len(indices))
-        height, width = resized_size(height, width, rule, name)[0]
+        height, width = resized_size(height, width, rule, name, len(indices))[0]
     _check_pixels(len(indices) * height * width, limits, name)
+    asked: dict[str, Any] = {"limits": limits, "name": name}
     data, timing = np.empty((len(indices), height, width, 3), np.uint8), []
     for i, picture in enumerate(film.frames(indices.tolist())):
-        data[i] = picture.pixels if rule is None else resize_image(picture.pixels, rule, limits=limits, name=name)[0]
+        data[i] = picture.pixels if rule is None else resize_image(picture.pixels, rule, count=len(indices), **asked)[0]
         timing.append(picture.seconds)
     return _video(data, film.size, tuple(timing), len(indices) / film.count * film.rate, name)
 
@@ -158,20 +159,23 @@ def prepare_video(
     """
     rule = sized(rule, frames, len(media.data))
     width, height = media.size
-    target, transform = resized_size(height, width, rule, media.name)
+    count = len(media.data)
+    target, transform = resized_size(height, width, rule, media.name, count)
     if media.data.shape[1:3] not in (target, (height, width)):
         message = f"the frames were made {media.data.shape[2]} x {media.data.shape[1]} for another model"
         remedy = "Decode the film again, with this model's rule."
         raise EyespotError("media-size", message, where=media.name, remedy=remedy)
     pictures = [
-        frame if frame.shape[:2] == target else resize_image(frame, rule, limits=limits, name=media.name)[0]
+        frame
+        if frame.shape[:2] == target
+        else resize_image(frame, rule, limits=limits, name=media.name, count=count)[0]
         for frame in media.data
     ]
     span = rule.temporal_patch_size
     pictures += [pictures[-1]] * (-len(pictures) % span)
     patches, grid = cut(np.stack(pictures), rule, media.name)
     # In a grid a video is one; in a line its frames follow one another as pictures do.
-    grids = [grid] if rule.positions == "grid" else [(1, *grid[1:])] * grid[0]
+    grids = [grid] if rule.positions == "grid" and not rule.apart else [(1, *grid[1:])] * grid[0]
     seconds = span / media.rate if len(media.timing) > 1 else 0.0
     return EncodedMedia(
         kind=media.kind,
