@@ -146,8 +146,9 @@ class Export:
         bos = tokenizer.id_of(tokenizer.bos_token) if tokenizer else None
         pad = tokenizer.id_of(tokenizer.pad_token) if tokenizer else None
         return Context(
-            bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer, text.video_token_id
-        )
+            bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer, text.video_token_id,
+            text.max_length,
+        )  # fmt: skip
 
     @cached_property
     def _borrowed(self) -> set[str]:

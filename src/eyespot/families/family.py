@@ -45,6 +45,7 @@ class Context:
     image: ImageRule | None = None
     tokenizer: Tokenizer | None = None
     video_token_id: int | None = None
+    max_length: int | None = None
 
     def id_of(self, token: str, published: int) -> int:
         """The id of a token that a config names, as published where there is no tokenizer that knows it."""
@@ -60,11 +61,17 @@ class Layout:
         keymap: tensor names, given the model's config.
         config_to_hf: config.json of a fresh export, without the weights' dtype.
         adds_image_token: its checkpoints know no image token; one is added on reading and left out on writing.
+        config_name: the file that holds its config.
+        weights: its weights' file without the ending.
+        dtype: what its weights are read in where nothing is asked, for files that mix types.
     """
 
     keymap: Callable[[Any], KeyMap]
     config_to_hf: Callable[[Any, Context], dict[str, Any]]
     adds_image_token: bool = False
+    config_name: str = "config.json"
+    weights: str = "model"
+    dtype: torch.dtype | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class Family:
         recognise: which layouts a config.json may stand for; all, where it is None.
         modules: the layout whose names are those of `transformers`' modules in memory, which adapters are written
             under; empty: the first.
+        describe: (small files, tensors) of a folder without a readable config.json to such a config, or None.
         absent: parts that the checkpoint needs but does not hold: {part: path or id, or empty where it names none}.
     """
 
@@ -97,6 +105,7 @@ class Family:
     recognise: Callable[[Json], tuple[str, ...]] | None = None
     absent: Callable[[Json, Collection[str]], dict[str, str]] | None = None
     modules: str = ""
+    describe: Callable[[Files, Mapping[str, torch.Tensor]], dict[str, Any] | None] | None = None
 
     def layout_of(self, raw: Json, names: Collection[str], config: ModelConfig) -> str:
         """The layout whose key map knows most of the names; of equals the first."""

@@ -45,6 +45,7 @@ TABLE = {
     "dinov2": "eyespot.families.dinov2",
     "dinov2_with_registers": "eyespot.families.dinov2",
     "vision-text-dual-encoder": "eyespot.families.vision_text_dual_encoder",
+    "open_clip": "eyespot.families.open_clip",
     "llama": "eyespot.families.llama",
     "qwen": "eyespot.families.qwen",
     "qwen2": "eyespot.families.qwen2",
@@ -57,6 +58,7 @@ TABLE = {
 }
 # Known by name and not read; without this the nearest name would be proposed.
 UNREAD = {"qwen3_vl_moe": "has a mixture of experts in its decoder; of Qwen3-VL the dense form is read, qwen3_vl"}
+DESCRIBED = ("open_clip",)  # of these, what may come without a readable config.json
 PARTS = {
     "vision_encoder": ("vision_encoder.",),
     "connector": ("connector.", "deep_connectors."),
@@ -113,10 +115,10 @@ def load(
     if opened.family.layouts[opened.layout].adds_image_token and tokenizer is not None:
         extra["vocab_size"] = opened.config.decoder.vocab_size
         contract = _add_image_token(opened, tokenizer, contract)
-    module = build(opened.config, "meta")
+    module, form = build(opened.config, "meta"), opened.family.layouts[opened.layout]
     load_into(
-        module, opened.tensors, str(opened.folder), dtype=_dtype(dtype), device=device, unexpected=opened.unexpected,
-        their_name=opened.family.layouts[opened.layout].keymap(opened.config).their_name,
+        module, opened.tensors, str(opened.folder), dtype=_dtype(dtype) or form.dtype, device=device,
+        unexpected=opened.unexpected, their_name=form.keymap(opened.config).their_name,
     )  # fmt: skip
     if verify:
         _warn_of_nonfinite(module, str(opened.folder))
@@ -140,11 +142,8 @@ def open_checkpoint(
     folder = hub.resolve(path_or_id if isinstance(path_or_id, str) else Path(path_or_id))
     seal.check(folder, verify)
     files = sidefiles.read(folder)
-    if "config.json" not in files:
-        raise EyespotError("checkpoint-missing", "no config.json here", where=str(folder))
-    raw = files["config.json"]
+    raw, stored = _config_and_tensors(folder, files, parts or {})
     family = family_of(raw, where=str(folder))
-    stored = _stored_tensors(folder, parts or {})
     try:
         supplied, sources = _supplied(raw, family, tuple(stored), parts or {})
         config = family.config_from_hf(raw, tuple(stored), {name: part.config for name, part in supplied.items()})
@@ -159,6 +158,32 @@ def open_checkpoint(
     for name, part in supplied.items():
         _put(opened, name, part, replace=name in (parts or {}))
     return opened
+
+
+def _config_and_tensors(folder: Path, files: dict[str, Any], parts: Parts) -> tuple[Json, Mapping[str, Tensor]]:
+    """The weights and their config.json, or what a family makes of a folder that has none it could read."""
+    raw = files.get("config.json")
+    known = raw is not None and (raw.get("model_type") is not None or not _other_configs(files))
+    if known or not has_weights(folder):
+        if raw is None:
+            raise EyespotError("checkpoint-missing", "no config.json here", where=str(folder))
+        family_of(raw, where=str(folder))  # an unknown one is said before missing weights are
+        return raw, _stored_tensors(folder, parts)
+    stored = read_tensors(folder)
+    try:
+        described = (family_of({"model_type": name}).describe for name in DESCRIBED)
+        raw = next((found for describe in described if describe and (found := describe(files, stored))), None)
+    except EyespotError as error:
+        raise error.at(str(folder)) from None
+    if raw is None:
+        raise EyespotError("checkpoint-missing", "no config.json here", where=str(folder))
+    files["config.json"] = raw
+    return raw, stored
+
+
+def _other_configs(files: Mapping[str, Any]) -> bool:
+    names = {layout.config_name for name in DESCRIBED for layout in family_of({"model_type": name}).layouts.values()}
+    return bool(names & files.keys())
 
 
 def family_of(raw: Json, where: str = "") -> Family:

@@ -54,10 +54,11 @@ def save(
     with _whole(path, loaded) as work:
         if adapters(loaded.module):
             write_adapters(work, loaded, export.keymap)
-        write_tensors(work, tensors, max_shard_bytes)
+        write_tensors(work, tensors, max_shard_bytes, export.form.weights)
         if loaded.tokenizer is not None:
             loaded.tokenizer.save(work)
         for name, content in texts.items():
+            name = export.form.config_name if name == "config.json" else name
             write_text(work / name, content) if isinstance(content, str) else write_json(work / name, content)
         if card is not None:
             write_text(work / "README.md", card)

@@ -18,6 +18,7 @@ from eyespot.weights.files import read_json
 JSON_FILES = (
     "config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json",
     "video_preprocessor_config.json", "chat_template.json", "tokenizer_config.json", "eyespot.json",
+    "open_clip_config.json",
 )  # fmt: skip
 # Files that are written from the contract and the config; the tokenizer writes its own.
 OWN = (
@@ -210,8 +211,8 @@ def image_files(rule: ImageRule, kind: str) -> dict[str, Any]:
     if (rule.max_patches is None) == (kind == PATCHED):
         raise EyespotError("layout-unsupported", f"{kind} cannot resize by {rule.resize!r} (contract.image.resize)")
     name = "LlavaImageProcessor" if rule.resize == "pad" else kind
-    if rule.resize == "pad" and kind in _UNCUT:
-        raise EyespotError("layout-unsupported", f"{kind} cannot pad (contract.image.resize)")
+    if rule.resize in ("pad", "shortest_edge") and kind in _UNCUT:
+        raise EyespotError("layout-unsupported", f"{kind} can neither pad nor crop (contract.image.resize)")
     edge = rule.shortest_edge or min(rule.size)
     raw: dict[str, Any] = {
         "image_processor_type": name, "do_convert_rgb": True, "do_resize": rule.resize != "none",

@@ -123,7 +123,7 @@ def contract_to_hf(contract: Contract, config: DualConfig) -> dict[str, Any]:
 def tiny() -> dict[str, Any]:
     """Each image tower once."""
     text = PostNormTextConfig(
-        vocab_size=100, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, max_length=12,
+        vocab_size=100, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=32, max_length=12, pad_token_id=3,
         pooled_dense="tanh", projection_size=8,
     )  # fmt: skip
     towers = {"vit": "plain", "clip": "vision-only", "siglip": "vision-only", "dinov2": "registers"}

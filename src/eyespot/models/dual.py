@@ -53,6 +53,10 @@ class DualEncoder(nn.Module):
         x = self.text_encoder(input_ids)
         return x / x.norm(dim=-1, keepdim=True)
 
+    def unused(self) -> list[str]:
+        """Parameters that neither vector depends on; they are kept for export."""
+        return [f"vision_encoder.{name}" for name in self.vision_encoder.unused()]
+
     def similarity(self, images: Float[Tensor, "I O"], texts: Float[Tensor, "J O"]) -> Float[Tensor, "I J"]:
         """Logits of every picture with every text: cosine × exp(scale) + bias."""
         logits = images @ texts.t() * self.logit_scale.exp()

@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,8 @@ _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 # In this order; the first that is there is read. An index speaks for its shards.
 _CANDIDATES = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json",
-    "mm_projector.safetensors", "mm_projector.bin",
+    "mm_projector.safetensors", "mm_projector.bin", "open_clip_model.safetensors",
+    "open_clip_model.safetensors.index.json", "open_clip_pytorch_model.bin",
 )  # fmt: skip
 
 
@@ -62,7 +64,7 @@ def read_tensors(folder: Path) -> Tensors:
             absent or outside the folder; ``checkpoint-corrupt`` naming a damaged file.
     """
     folder = Path(folder)
-    found = next((folder / name for name in _CANDIDATES if (folder / name).exists()), None)
+    found = _found(folder)
     if found is None:
         loose = sorted(p.name for p in folder.glob("*.safetensors"))
         hint = f"; {', '.join(loose[:4])} without {STEM}.safetensors.index.json" if loose else ""
@@ -72,31 +74,36 @@ def read_tensors(folder: Path) -> Tensors:
 
 def has_weights(folder: Path) -> bool:
     """Whether `read_tensors` would find something to read."""
-    return any((Path(folder) / name).exists() for name in _CANDIDATES)
+    return _found(Path(folder)) is not None
 
 
 def is_weights(name: str) -> bool:
     """Whether a file of this name is one that `read_tensors` reads, or a shard of one."""
-    return name in _CANDIDATES or re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", name) is not None
+    return (
+        name in _CANDIDATES
+        or re.fullmatch(r"(model|pytorch_model|open_clip_model)-\d+-of-\d+\.(safetensors|bin)", name) is not None
+    )
 
 
-def write_tensors(folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int = SHARD_BYTES) -> list[Path]:
-    """Write tensors to `folder`: one file, or shards of at most `max_shard_bytes` with an index.
+def write_tensors(
+    folder: Path, tensors: Mapping[str, Tensor], max_shard_bytes: int = SHARD_BYTES, stem: str = STEM
+) -> list[Path]:
+    """Write tensors to `folder`: one file `stem`, or shards of at most `max_shard_bytes` with an index.
 
     Every file gets its name only when it is complete. Files of another number of shards are removed at the end.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     shards = _shards(tensors, max_shard_bytes)
-    names = [f"{STEM}.safetensors"]
+    names = [f"{stem}.safetensors"]
     if len(shards) > 1:
-        names = [f"{STEM}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
+        names = [f"{stem}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
     written = [_write_shard(folder / n, {k: tensors[k] for k in s}) for n, s in zip(names, shards, strict=True)]
     if len(shards) > 1:
         size = sum(t.numel() * t.element_size() for t in tensors.values())
         where = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
-        written.append(write_json(folder / f"{STEM}.safetensors.index.json", index))
+        written.append(write_json(folder / f"{stem}.safetensors.index.json", index))
     for path in folder.iterdir():
         if is_weights(path.name) and path not in written:
             path.unlink()
@@ -242,7 +249,7 @@ def _inside(folder: Path, name: str, index: Path) -> Path:
 
 def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """Names and readers of one file."""
-    if file.suffix == ".bin":
+    if file.suffix in (".bin", ".pt"):
         yield from ((name, lambda t=tensor: t) for name, tensor in _unpickled(file).items())
         return
     try:
@@ -253,7 +260,18 @@ def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     yield from ((name, lambda n=name: handle.get_tensor(n)) for name in names)
 
 
+def _found(folder: Path) -> Path | None:
+    """The file that holds the weights, or their index; OpenAI's CLIPs are a lone .pt without a config beside it."""
+    found = next((folder / name for name in _CANDIDATES if (folder / name).exists()), None)
+    lone = sorted(folder.glob("*.pt")) if found is None and not (folder / "config.json").exists() else []
+    return lone[0] if len(lone) == 1 else found
+
+
 def _unpickled(file: Path) -> dict[str, Tensor]:
+    if zipfile.is_zipfile(file) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+        remedy = f"Write its weights out: torch.save(torch.jit.load({file.name!r}).state_dict(), 'pytorch_model.bin')."
+        message = "a TorchScript archive, which holds code; no code of a checkpoint is run"
+        raise EyespotError("checkpoint-corrupt", message, where=str(file), remedy=remedy)
     try:
         data = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
@@ -262,6 +280,8 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
             "checkpoint-corrupt", f"not plain weights: {reason[:200]}", where=str(file),
             remedy="Use the safetensors files of this checkpoint; a pickle that holds more than tensors is never run.",
         ) from error  # fmt: skip
+    if isinstance(data, dict) and isinstance(data.get("state_dict"), dict):  # as open_clip's training writes it
+        data = {name.removeprefix("module."): tensor for name, tensor in data["state_dict"].items()}
     if not isinstance(data, dict) or not all(isinstance(t, Tensor) for t in data.values()):
         raise EyespotError("checkpoint-corrupt", "not a dictionary of tensors", where=str(file))
     return data

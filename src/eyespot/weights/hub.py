@@ -10,6 +10,7 @@ from eyespot.errors import EyespotError
 
 _ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 # What a checkpoint may hold; no code. Pickled weights only where there are no others.
+_PICKLED = ("pytorch_model*.bin", "mm_projector.bin", "adapter_model.bin", "open_clip_pytorch_model.bin")
 _TEXT = ("*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja", "*.md", "*.safetensors")
 
 
@@ -38,11 +39,7 @@ def _download(repo: str) -> Path:
     try:
         folder = Path(snapshot_download(repo, allow_patterns=list(_TEXT)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(
-                snapshot_download(
-                    repo, allow_patterns=[*_TEXT, "pytorch_model*.bin", "mm_projector.bin", "adapter_model.bin"]
-                )
-            )
+            folder = Path(snapshot_download(repo, allow_patterns=[*_TEXT, *_PICKLED]))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EyespotError(
