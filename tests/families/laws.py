@@ -5,6 +5,8 @@ gets them all by its line in the table and its `tiny`.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -86,7 +88,8 @@ def what_is_written_is_read_back(made: families.Loaded, layout: str, folder: Pat
     again = families.load(folder, verify=True)
     assert equal(again.module, made.module)
     assert again.config == made.config
-    assert again.contract == made.contract
+    silent = family_named(again.family).layouts[layout].adds_image_token  # without a tokenizer nothing tells its text
+    assert again.contract == (made.contract.replace(text=again.contract.text) if silent else made.contract)
     return again
 
 
@@ -313,14 +316,21 @@ def apart(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max() / b.abs().max())
 
 
+@contextmanager
+def within_the_trained_length(module: Any) -> Iterator[None]:
+    """Keep a rotation from growing with the length: as published, it does not reach back to cached keys."""
+    decoder, config = module.decoder, module.decoder.config
+    decoder.config = config.replace(rope=config.rope.replace(original_max_position_embeddings=4096))
+    try:
+        yield
+    finally:
+        decoder.config = config
+
+
 @torch.no_grad()
 def cached_equals_uncached(model: Live, shift: int = 0) -> None:
-    """Logits of a prefill that holds all media and then one token at a time.
-
-    A rotation whose base grows with the length (dynamic NTK) does not reach back to cached keys, as published; it acts
-    in evaluation only, so such a model is held to the law in training mode.
-    """
-    module = model.module.train(model.module.config.decoder.rope.type == "dynamic_ntk")
+    """Logits of a prefill that holds all media and then one token at a time."""
+    module = model.module
     for sample in model.samples():
         batch = pack([sample])
         whole = module.logits(module(batch).last)
@@ -332,7 +342,6 @@ def cached_equals_uncached(model: Live, shift: int = 0) -> None:
             step = Batch(ids[t : t + 1], places[:, t : t + 1] + shift, Segments((1,), (t + 1,), (-1,)))
             hidden.append(module(step, cache).last)
         assert apart(module.logits(torch.cat(hidden)), whole) <= BAR
-    module.eval()
 
 
 def generation_runs(model: Live) -> None:
