@@ -7,8 +7,9 @@ import typing
 import pytest
 
 from eyespot import families
+from eyespot.contracts import contract
 from eyespot.contracts.config import Config
-from eyespot.contracts.contract import Contract, ImageRule, TextRule, Tiling
+from eyespot.contracts.contract import AspectTiling, Contract, FrameRule, ImageRule, TextRule, Tiling
 from eyespot.errors import EyespotError
 from tests.families.makers import family_named, loaded
 
@@ -16,7 +17,9 @@ RULE = ImageRule(
     size=(28, 28), resize="exact", crop=False, tiling=Tiling(((28, 56), (56, 28))), min_pixels=4, max_pixels=9,
     tokens_per_image=5, shortest_edge=28, tokens_per_second=2.0,
 )  # fmt: skip
-WHOLE = Contract(image=RULE, video=RULE, text=TextRule(template="{{ messages }}", stop_tokens=(2,)))
+BY_ASPECT = RULE.replace(tiling=None, aspect_tiling=AspectTiling())
+TEXT = TextRule(template="{{ messages }}", stop_tokens=(2,))
+WHOLE = Contract(image=RULE, video=BY_ASPECT, text=TEXT, frames=FrameRule())
 
 
 def changed(value, hint):
@@ -76,11 +79,16 @@ def test_no_two_changes_have_the_same_id():
 
 
 def test_all_fields_are_walked():
-    """A field that is added later is walked without a change here, unless a nested config is None in WHOLE."""
-    for kind, path in ((Contract, ""), (ImageRule, "image."), (ImageRule, "video."), (TextRule, "text.")):
+    """A field that is added later is walked without a change here; a new kind of rule belongs into WHOLE."""
+    kinds = {
+        "": Contract, "image.": ImageRule, "video.": ImageRule, "text.": TextRule, "frames.": FrameRule,
+        "image.tiling.": Tiling, "video.aspect_tiling.": AspectTiling,
+    }  # fmt: skip
+    for path, kind in kinds.items():
         for field in dataclasses.fields(kind):
             assert any(leaf == path + field.name or leaf.startswith(f"{path}{field.name}.") for leaf in LEAVES)
-    assert "image.tiling.order" in LEAVES
+    rules = {kind for kind in vars(contract).values() if isinstance(kind, type) and issubclass(kind, Config)}
+    assert rules - {Config} == set(kinds.values())
 
 
 @pytest.fixture

@@ -58,11 +58,11 @@ def pictures(sizes: tuple[tuple[int, int], ...] = PICTURES) -> list[Image.Image]
     return [picture(*size, seed) for seed, size in enumerate(sizes)]
 
 
-def rows(length: int = 16, end: int = 359) -> torch.Tensor:
-    """Ids of three captions: the end token, then padding by the same."""
-    ids = (torch.arange(3 * length).view(3, length) * 37 + 11) % 340 + 10
+def rows(vocab_size: int, length: int = 16) -> torch.Tensor:
+    """Ids of three captions: the last id ends them, and fills them up."""
+    ids = (torch.arange(3 * length).view(3, length) * 37 + 11) % (vocab_size - 2) + 1
     for row, stop in enumerate((5, 11, 15)):
-        ids[row, stop:] = end
+        ids[row, stop:] = vocab_size - 1
     return ids
 
 
@@ -92,7 +92,7 @@ def ours(folder: Path, kind: str, size: tuple[int, int] | None = None) -> dict[s
     if kind == "tower":
         return {"images": images}
     with torch.no_grad():
-        texts = model.module.encode_texts(rows())
+        texts = model.module.encode_texts(rows(model.module.config.text.vocab_size))
         return {"images": images, "texts": texts, "logits": model.module.similarity(images, texts)}
 
 

@@ -19,10 +19,12 @@ from eyespot import families
 from tests.goldens import golden
 from tests.goldens.golden import DRAWS, EXTREMES, PICTURES
 from tests.parity import grid_references as grid
+from tests.parity import internvl_references as intern
 from tests.parity import onevision_references as onevision
 from tests.parity import references as small
 from tests.parity import test_image_towers as towers
 from tests.parity import test_siglip2_naflex as naflex
+from tests.parity import test_vision_text_dual as bert
 from tests.parity.test_dual import image_processor
 from tests.parity.test_qwen_vl import their_positions
 
@@ -51,6 +53,16 @@ def dual(kind: str) -> Callable[[Path], Made]:
     return made
 
 
+class Through:
+    """A processor whose parts stand in for what needs torchvision, asked in its own way."""
+
+    def __init__(self, processor: Any, ask: Callable[..., Any]) -> None:
+        self.processor, self.ask = processor, ask
+
+    def apply_chat_template(self, messages: Any, add_generation_prompt: bool, **_: Any) -> Any:
+        return self.ask(self.processor, messages, add_generation_prompt=add_generation_prompt)
+
+
 def tower(kind: str) -> Callable[[Path], Made]:
     return lambda folder: ("tower", *towers.checkpoint(folder, kind, "small"))
 
@@ -71,6 +83,10 @@ REFERENCES: dict[str, Callable[[Path], Made]] = {
     "llava_onevision": lambda folder: (
         "chat", onevision.llava_onevision("qwen2", "small"), onevision.llava_onevision_processor(folder),
     ),
+    "internvl": lambda folder: (
+        "chat", intern.internvl("qwen2", "small"), Through(intern.processor(folder), intern.inputs_of),
+    ),
+    "vision_text_dual_encoder": lambda folder: ("dual", *bert.checkpoint(folder, "vit", "small")[:2]),
     "qwen2_vl": grids("qwen2_vl"),
     "qwen2_5_vl": grids("qwen2_5_vl"),
     "qwen3_vl": grids("qwen3_vl"),
@@ -85,7 +101,7 @@ def theirs(made: Made, size: tuple[int, int] | None = None) -> dict[str, torch.T
     if kind == "tower":
         return {"images": model(**processor(shown, return_tensors="pt")).pooler_output}
     if kind == "dual":
-        out = model(input_ids=golden.rows(), **processor(shown, return_tensors="pt"))
+        out = model(input_ids=golden.rows(model.config.text_config.vocab_size), **processor(shown, return_tensors="pt"))
         return {"images": out.image_embeds, "texts": out.text_embeds, "logits": out.logits_per_image}
     messages, asked = golden.conversation(kind, size), {"add_generation_prompt": True}
     if kind == "text":  # a tokenizer alone leaves its own special tokens out when it renders and tokenises in one call
@@ -111,7 +127,7 @@ def make(name: str, where: Path = golden.HERE) -> dict[str, Any]:
         record: dict[str, Any] = {
             "family": "", "kind": kind, "made": versions(), "differences": {}, "tensors": shapes, "draws": {},
             "files": {p.name: golden.kept(p.name, p.read_text("utf-8"), where)
-                      for p in sorted(path.iterdir()) if p != weights},
+                      for p in sorted(path.iterdir()) if p != weights and p.is_file()},
         }  # fmt: skip
         for draw in DRAWS:
             drawn = {n: golden.fill(n, tuple(shape), draw) for n, shape in shapes.items()}
