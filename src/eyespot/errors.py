@@ -102,7 +102,7 @@ CODES: dict[str, str] = {
     "checkpoint-dtype": "Weights must be floating point; this file holds another type (quantised files need their own loader).",
     "checkpoint-path": "The index names a file that is absent or outside the folder; download the checkpoint again.",
     "checkpoint-seal": "A file differs from its recorded sha256; restore it, or run `eyespot seal PATH` if the edit was wanted.",
-    "contract-mismatch": "The preprocessing differs from what the checkpoint was trained with; the field is named.",
+    "contract-mismatch": "The preprocessing differs from what the checkpoint was trained with; the field is named. Restore the files, or remove eyespot.json if the change is meant.",
     "unknown-family": "Give a checkpoint of a known family (listed in docs/families.md).",
     "family-config": "config.json asks for something this family does not support; the key is named.",
     "adapter-format": "Adapters are read and written as PEFT's plain LoRA on linear layers; the key or the layer is named.",

@@ -9,6 +9,7 @@ from tests.families.makers import CASES, IDS, loaded
 cases = pytest.mark.parametrize(("family", "case"), CASES, ids=IDS)
 FIRST = list({f.name: (f, name) for f, name in reversed(CASES)}.values())  # one case of each family
 firsts = pytest.mark.parametrize(("family", "case"), FIRST, ids=[f.name for f, _ in FIRST])
+SEEING = [(f, name) for f, name in FIRST if getattr(f.tiny()[name], "vision", True) is not None]
 SPEAKING = [(f, name) for f, name in CASES if hasattr(f.tiny()[name], "decoder")]
 speaking = pytest.mark.parametrize(("family", "case"), SPEAKING, ids=[f"{f.name}-{name}" for f, name in SPEAKING])
 
@@ -60,12 +61,26 @@ def test_gradient_reaches_every_parameter_that_is_not_listed_as_unused(family, c
 
 @speaking
 def test_cached_equals_uncached(family, case):
-    laws.cached_equals_uncached(laws.live(family, case))
+    model = laws.live(family, case)
+    with laws.within_the_trained_length(model.module):
+        laws.cached_equals_uncached(model)
 
 
 @speaking
 def test_generation_runs(family, case):
-    laws.generation_runs(laws.live(family, case))
+    model = laws.live(family, case)
+    with laws.within_the_trained_length(model.module):
+        laws.generation_runs(model)
+
+
+@cases
+def test_adapters_attach_and_merge(family, case):
+    laws.adapters_attach_and_merge(laws.live(family, case))
+
+
+@pytest.mark.parametrize(("family", "case"), SEEING, ids=[f.name for f, _ in SEEING])
+def test_extreme_pictures_are_taken_or_refused(family, case):
+    laws.extreme_pictures_are_taken_or_refused(laws.live(family, case))
 
 
 def test_every_model_type_of_the_table_belongs_to_its_family():

@@ -131,6 +131,11 @@ def test_a_parameter_wrongly_listed_as_unused_is_seen(monkeypatch):
         laws.gradient_reaches_all_but_the_unused(laws.live(QWEN, "plain"))
 
 
+def test_a_merge_of_other_size_is_seen():
+    with pytest.raises(AssertionError):
+        laws.adapters_attach_and_merge(laws.live(LLAVA, CASE), scale=1.5)
+
+
 def test_the_tests_model_is_read_as_its_files_say():
     """The walk's own inputs: every kind of medium that a family takes is among its samples."""
     kinds = {m.kind for s in laws.live(QWEN, "plain").samples() for m in s.media}

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from pages import ERRORS, errors_page
+from pages import ERRORS, PARITY, errors_page, parity_page
 from source import ROOT, tracked
 
 from eyespot.errors import CODES
@@ -76,6 +76,10 @@ def test_relative_links_exist(page):
 
 def test_the_page_of_errors_is_the_table_of_codes():
     assert ERRORS.read_text("utf-8") == errors_page(), "run: python tests/structure/pages.py"
+
+
+def test_the_page_of_differences_is_what_the_goldens_say():
+    assert PARITY.read_text("utf-8") == parity_page(), "run: python tests/structure/pages.py"
 
 
 def test_every_code_is_raised_somewhere_or_reserved():

@@ -1,6 +1,7 @@
 """Public names are a visible decision, and no file outside `families` decides by a family's name."""
 
 import ast
+import re
 
 from source import modules, tree
 
@@ -35,18 +36,53 @@ def family_names() -> set[str]:
     return set(TABLE) | {module.rpartition(".")[2] for module in TABLE.values()}
 
 
+WORDS = ("family", "model_type", "name", "architecture")
+SEARCHED = ("startswith", "endswith", "removeprefix", "match", "fullmatch", "search")
+
+
 def branches_on(names: set[str], root: ast.AST) -> list[int]:
-    """Lines that compare a value called family, model type, name or architecture with one of `names`."""
-    lines = []
+    """Lines that decide by a value called family, model type, name or architecture which of `names` it is.
+
+    Seen are comparisons, matches, look-ups in a table, and beginnings that names share; also through a constant.
+    """
+    bound: dict[str, set[str]] = {}
     for node in ast.walk(root):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    bound.setdefault(target.id, set()).update(strings(node.value))
+
+    def spelled(node: ast.AST) -> set[str]:
+        named = (bound.get(n.id, set()) for n in ast.walk(node) if isinstance(n, ast.Name))
+        return strings(node).union(*named)
+
+    def decides(node: ast.AST) -> bool:
         if isinstance(node, ast.Compare):
-            text = ast.unparse(node)
-            used = {c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
-            if used & names and any(word in text for word in ("family", "model_type", "name", "architecture")):
-                lines.append(node.lineno)
-        if isinstance(node, ast.MatchValue) and isinstance(node.value, ast.Constant) and node.value.value in names:
-            lines.append(node.value.lineno)
-    return lines
+            return bool(spelled(node) & names)
+        if isinstance(node, ast.Subscript):
+            return bool(spelled(node.value) & names)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            if node.func.attr == "get":
+                return bool(spelled(node.func.value) & names)
+            return node.func.attr in SEARCHED and bool(
+                {stem(c) for c in spelled(node)} & {stem(n) for n in names} - {""}
+            )
+        return False
+
+    nodes = list(ast.walk(root))
+    lines = [n.lineno for n in nodes if decides(n) and any(word in ast.unparse(n) for word in WORDS)]
+    matched = (n.value for n in nodes if isinstance(n, ast.MatchValue) and isinstance(n.value, ast.Constant))
+    return sorted({*lines, *(value.lineno for value in matched if value.value in names)})
+
+
+def strings(node: ast.AST) -> set[str]:
+    return {c.value for c in ast.walk(node) if isinstance(c, ast.Constant) and isinstance(c.value, str)}
+
+
+def stem(name: str) -> str:
+    """The word that a family's kin share; nothing for words that are not theirs alone."""
+    found = re.match(r"\^?([a-z]{4,})", name)
+    return found[1] if found and found[1] not in ("vision", "eyespot") else ""
 
 
 def test_no_file_outside_families_branches_on_a_family():
@@ -61,8 +97,18 @@ def test_no_file_outside_families_branches_on_a_family():
 
 
 def test_a_planted_branch_on_a_family_is_seen():
-    planted = ast.parse('if family.name == "llava":\n    pass\nif config["model_type"] in ("qwen2", "x"):\n    pass\n')
-    assert branches_on({"llava", "qwen2"}, planted) == [1, 3]
+    planted = ast.parse(
+        'if family.name == "llava":\n    pass\n'
+        'if config["model_type"] in ("qwen2", "x"):\n    pass\n'
+        'ours = ["qwen2"]\nif loaded.family in ours:\n    pass\n'
+        'if loaded.family.startswith("qwen"):\n    pass\n'
+        'merge = {"llava": 1}[family.name]\n'
+        'merge = {"llava": 1}.get(family.name, 2)\n'
+        'if re.match("^qwen2?", architecture):\n    pass\n'
+        'match kind:\n    case "llava":\n        pass\n'
+        'if name.startswith("vision_encoder") or layout == "llava":\n    pass\n'
+    )
+    assert branches_on({"llava", "qwen2"}, planted) == [1, 3, 6, 8, 10, 11, 12, 15]
 
 
 def test_no_file_outside_families_imports_a_single_family():

@@ -103,13 +103,14 @@ def load(
         adapter: folder or id of a LoRA in PEFT's format, put onto the model's layers without changing them.
 
     Raises:
-        EyespotError: ``checkpoint-…``, ``unknown-family``, ``family-config``, ``hub-unavailable``, ``adapter-…`` and
-            what the tokenizer's files may raise; the message names the file or key.
+        EyespotError: ``contract-mismatch`` naming the fields in which the files and the sealed contract differ;
+            ``checkpoint-…``, ``unknown-family``, ``family-config``, ``hub-unavailable``, ``adapter-…`` and what the
+            tokenizer's files may raise; the message names the file or key.
     """
     path_or_id, adapter = adapting.base_and_adapter(path_or_id, adapter)
     opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
     tokenizer = _tokenizer(opened, parts or {})
-    contract = _contract(opened, tokenizer)
+    contract = _contract(opened, tokenizer, replaced=bool(parts))
     check_rows(tokenizer, opened.config, str(opened.folder))  # before a weight is read or a row added
     extra = dict(opened.files)
     if opened.family.layouts[opened.layout].adds_image_token and tokenizer is not None:
@@ -312,14 +313,21 @@ def _tokenizer(opened: Checkpoint, parts: Parts) -> Tokenizer | None:
     return None
 
 
-def _contract(opened: Checkpoint, tokenizer: Tokenizer | None) -> Contract:
-    """The contract of the published files, with what only eyespot.json can say."""
+def _contract(opened: Checkpoint, tokenizer: Tokenizer | None, replaced: bool) -> Contract:
+    """The contract of the published files, with what only eyespot.json can say; where both speak, they must agree."""
     try:
         contract = opened.family.contract_from_hf(opened.files, opened.config, tokenizer)
     except EyespotError as error:
         raise error.at(str(opened.folder)) from None
     stored = seal.stored_contract(opened.folder)
-    return contract if stored is None else own_fields(contract, stored)
+    if stored is None:
+        return contract
+    contract = own_fields(contract, stored)
+    if not replaced:  # other parts bring their own processor and tokenizer
+        silent = opened.family.layouts[opened.layout].adds_image_token  # such files have no place for the text's rule
+        said = contract.replace(text=stored.text) if silent else contract
+        said.check_same(stored, where=f"{opened.folder}: its files here, {seal.SEAL} there")
+    return contract
 
 
 def own_fields(contract: Contract, stored: Contract) -> Contract:
