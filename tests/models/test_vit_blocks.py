@@ -7,6 +7,7 @@ import torch
 
 from eyespot.contracts.batch import MediaBatch
 from eyespot.contracts.encoded import MediaPlan
+from eyespot.engine.features import patch_features
 from eyespot.errors import EyespotError
 from eyespot.models.connectors import Connector, ConnectorConfig
 from eyespot.models.encoders.vit import VisionEncoder, VitConfig
@@ -33,28 +34,31 @@ def media(*grids: tuple[int, int, int]) -> MediaBatch:
     return MediaBatch("image", patches, torch.tensor(grids), rows, torch.arange(0), (0,) * len(rows))
 
 
-def block_order(grids) -> torch.Tensor:
+def block_order(grids, columns: bool = False) -> torch.Tensor:
     """For each place in block order, the patch's place row by row; by plain loops."""
     order, start = [], 0
     for _, height, width in grids:
-        for top in range(0, height, 2):
-            for left in range(0, width, 2):
-                order += [start + (top + r) * width + left + c for r in range(2) for c in range(2)]
+        corners = [(top, left) for top in range(0, height, 2) for left in range(0, width, 2)]
+        for top, left in sorted(corners, key=lambda corner: corner[::-1]) if columns else corners:
+            order += [start + (top + r) * width + left + c for r in range(2) for c in range(2)]
         start += height * width
     return torch.tensor(order)
 
 
-def in_blocks(batch: MediaBatch, grids) -> MediaBatch:
-    plans = (MediaPlan(merge_size=2),) * len(batch.rows)
-    return replace(batch, patches=batch.patches[block_order(grids)], plans=plans)
+def in_blocks(batch: MediaBatch, grids, columns: bool = False) -> MediaBatch:
+    plans = (MediaPlan(merge_size=2, block_order="columns" if columns else "rows"),) * len(batch.rows)
+    return replace(batch, patches=batch.patches[block_order(grids, columns)], plans=plans)
 
 
+@pytest.mark.parametrize("columns", [False, True], ids=["by rows", "by columns"])
 @pytest.mark.parametrize("grids", [GRIDS, GRIDS[:2]], ids=["mixed", "equal"])
 @torch.no_grad()
-def test_features_in_blocks_are_those_row_by_row(grids):
+def test_features_in_blocks_are_those_row_by_row(grids, columns):
     tower, batch = drawn(VisionEncoder(CONFIG)), media(*grids)
-    rowwise, blocked = tower.features(batch, (1, -1)), tower.features(in_blocks(batch, grids), (1, -1))
-    assert torch.allclose(blocked, rowwise[block_order(grids)], atol=1e-6)
+    rowwise, blocked = tower.features(batch, (1, -1)), tower.features(in_blocks(batch, grids, columns), (1, -1))
+    assert torch.allclose(blocked, rowwise[block_order(grids, columns)], atol=1e-6)
+    maps = patch_features(tower, in_blocks(batch, grids, columns), (-1,), norm=False)
+    assert torch.allclose(maps.values[0], tower.features(batch, (-1,)), atol=1e-6)
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyespot.errors import EyespotError
-from eyespot.weights.keymap import KeyMap, Rearrange, Reshape, Rule, Split, SplitHeads, within
+from eyespot.weights.keymap import GroupSplit, KeyMap, Rearrange, Reshape, Rule, Split, SplitHeads, within
 
 MAP = KeyMap([
     Rule("model.embed.weight", "embed.weight"),
@@ -109,3 +109,19 @@ def test_a_misshapen_tensor_passes_as_it_is_so_that_the_loader_can_say_so():
 def test_our_name_is_known_as_the_file_calls_it():
     assert MAP.their_name("blocks.11.pool.v.weight") == "layers.11.in_proj_weight"
     assert MAP.their_name("nobody") == "nobody"
+
+
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["bias", "weight"])
+def test_rows_that_come_group_by_group_go_to_their_pieces_and_back(shape):
+    """Two groups, each of two query heads, a key head and a value head of two rows."""
+    rule = GroupSplit("wqkv.{}", "[].{}", ("q", "k", "v"), (4, 2, 2), 2)
+    rows = torch.arange(16.0).view(16, *([1] * len(shape))).expand(16, *shape).contiguous()
+    made = KeyMap([rule]).to_ours({"wqkv.x": rows})
+    firsts = {name: t.flatten(1)[:, 0].tolist() if shape else t.tolist() for name, t in made.items()}
+    assert firsts == {"q.x": [0, 1, 2, 3, 8, 9, 10, 11], "k.x": [4, 5, 12, 13], "v.x": [6, 7, 14, 15]}
+    assert torch.equal(KeyMap([rule]).to_theirs(made)["wqkv.x"], rows)
+
+
+def test_a_fused_tensor_of_another_size_passes_unchanged_to_the_strict_loader():
+    rule = GroupSplit("wqkv", "[]", ("q", "k", "v"), (4, 2, 2), 2)
+    assert KeyMap([rule]).to_ours({"wqkv": torch.zeros(15)})["k"].shape == (15,)

@@ -103,6 +103,7 @@ class ImageRule(Config):
         extra_tokens: tokens of the encoder beside the grid that reach the connector (1 for CLS with ``full``).
         max_patches: of a picture under ``patches``; None otherwise.
         tiling: any-resolution tiles of `size`; None: one picture of `size`.
+        block_order: whether blocks of patches come row by row (``rows``) or column by column (``columns``).
         aspect_tiling: tiles of `size` by aspect ratio; None: one picture of `size`.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
         min_pixels, max_pixels: area of the resized picture, under ``dynamic``.
@@ -146,6 +147,7 @@ class ImageRule(Config):
     pool: int = later(1)
     newline: Literal["none", "once"] = later("none")
     aspect_tiling: AspectTiling | None = later(None)
+    block_order: Literal["rows", "columns"] = later("rows")
 
     def __post_init__(self) -> None:
         """Refuse what no picture could be prepared by."""
@@ -164,6 +166,7 @@ class ImageRule(Config):
                 "max_patches from 1 up with resize patches",
                 (self.max_patches or 0) >= 1 if flexible else not self.max_patches,
             ),
+            ("blocks row by row in a grid of places", self.block_order == "rows" or self.positions == "line"),
             ("an exact resize to a tile by aspect, and no canvases", self.aspect_tiling is None or self._by_aspect()),
             ("canvases in whole tiles, and an exact resize to one", self.tiling is None or self._tiles()),
         ):

@@ -11,6 +11,7 @@ class MediaPlan:
 
     Attributes:
         merge_size: side of the block of patches that becomes one embedding; blocks stand together in `patches`.
+        block_order: ``rows`` or ``columns``: how blocks follow one another.
         positions: ``line``: an embedding counts as any token; ``grid``: each row of `grid_thw` is a grid of places.
         interval: places from one time of a grid to the next.
         scaled: rows and columns that the covered part of the map, or each frame, is scaled down to; None: to none.
@@ -22,6 +23,7 @@ class MediaPlan:
     crop: tuple[int, int, int, int] | None = None  # covered by the picture, in patches: left, top, right, bottom
     newline: str = "none"  # none | row | once
     merge_size: int = 1
+    block_order: str = "rows"
     positions: str = "line"
     interval: float = 1.0
     scaled: tuple[int, int] | None = None

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from eyespot.contracts.batch import MediaBatch
+from eyespot.contracts.encoded import MediaPlan
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
 
@@ -43,15 +45,16 @@ def patch_features(encoder: nn.Module, media: MediaBatch, layers: Sequence[int],
         raise EyespotError("not-supported", "this vision encoder has no final norm", remedy="Leave norm=False.")
     values = torch.stack(encoder.features(media, tuple(layers)).chunk(len(layers), dim=-1))
     values = final(values) if norm and final is not None else values
-    merges = [plan.merge_size for plan, count in zip(media.plans, media.rows, strict=True) for _ in range(count)]
+    plans = [plan for plan, count in zip(media.plans, media.rows, strict=True) for _ in range(count)]
     grids = [(t * h, w) for t, h, w in media.grids]
     parts = values.split([rows * columns for rows, columns in grids], dim=1)
-    if max(merges) > 1:
-        values = torch.cat([_by_rows(*each) for each in zip(parts, grids, merges, strict=True)], dim=1)
+    if any(plan.merge_size > 1 for plan in plans):
+        values = torch.cat([_by_rows(*each) for each in zip(parts, grids, plans, strict=True)], dim=1)
     return PatchFeatures(values, tuple(grids), media.rows)
 
 
-def _by_rows(x: Float[Tensor, "layers n E"], grid: tuple[int, int], merge: int) -> Float[Tensor, "layers n E"]:
+def _by_rows(x: Float[Tensor, "layers n E"], grid: tuple[int, int], plan: MediaPlan) -> Float[Tensor, "layers n E"]:
     """Patches that come block by block, row by row."""
-    blocks = x.unflatten(1, (grid[0] // merge, grid[1] // merge, merge, merge))
-    return blocks.transpose(2, 3).flatten(1, 4)
+    merge, blocks = plan.merge_size, "gh gw" if plan.block_order == "rows" else "gw gh"
+    order = f"layers ({blocks} mh mw) e -> layers (gh mh gw mw) e"
+    return rearrange(x, order, gh=grid[0] // merge, gw=grid[1] // merge, mh=merge, mw=merge)

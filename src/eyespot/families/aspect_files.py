@@ -93,6 +93,10 @@ def _rule(raw: Json, config: VlmConfig) -> ImageRule:
 
 
 def _file(rule: ImageRule) -> dict[str, Any]:
+    if rule.block_order != "rows":
+        raise EyespotError(
+            "layout-unsupported", "Hugging Face's pixel shuffle goes row by row (contract.image.block_order)"
+        )
     if rule.resize != "exact" or rule.tiling is not None or rule.size[0] != rule.size[1]:
         raise EyespotError("layout-unsupported", f"{_IMAGE} squeezes pictures to square tiles (contract.image)")
     return {

@@ -73,6 +73,8 @@ class Export:
         token, theirs = (r.get("image_token_index", r.get("image_token_id")) for r in (self.fresh, raw))
         if not self._says_tiles(raw):
             return False
+        if any(raw.get(key, absent) != self.fresh.get(key, absent) for key, absent in self.form.of_contract.items()):
+            return False
         names = tuple(self.keymap.their_name(name) for name in self.ours)
         return token in (None, theirs) and self.family.config_from_hf(raw, names, parts) == self.config
 
@@ -126,7 +128,7 @@ class Export:
             with suppress(EyespotError):  # files that contradict the config written now
                 if self._contract_of(came | tokenizers | files) == contract:
                     return came
-        fresh = self.family.contract_to_hf(contract, self.config)
+        fresh = (self.form.contract_to_hf or self.family.contract_to_hf)(contract, self.config)
         again = self._contract_of(fresh | files)
         if self.form.adds_image_token:  # no place for the template and the image token; pictures must agree
             again = again.replace(text=contract.text)
@@ -147,7 +149,7 @@ class Export:
         pad = tokenizer.id_of(tokenizer.pad_token) if tokenizer else None
         return Context(
             bos, pad, text.stop_tokens, text.image_token_id, self.loaded.contract.image, tokenizer, text.video_token_id,
-            text.max_length,
+            text.max_length, text.template,
         )  # fmt: skip
 
     @cached_property

@@ -40,7 +40,9 @@ def _check(config: Config, where: str = "") -> None:
     for key, value, default in ((f.name, getattr(config, f.name), f.default) for f in fields(config)):
         if isinstance(value, Config):
             _check(value, f"{where}{key}.")
-        elif value not in (None, default) and (key.startswith("num_") or key.endswith("_size") or key in ("channels", "head_dim")):
+        elif value not in (None, default) and (
+            key.startswith("num_") or key.endswith("_size") or key in ("channels", "head_dim")
+        ):
             if not all(1 <= size <= MAX_SIZE for size in (value if isinstance(value, tuple) else (value,))):
                 raise unsupported(f"{where}{key}", value, f"from 1 to {MAX_SIZE:,}")
         elif key == "select_layers" and not value:

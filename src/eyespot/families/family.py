@@ -46,6 +46,7 @@ class Context:
     tokenizer: Tokenizer | None = None
     video_token_id: int | None = None
     max_length: int | None = None
+    template: str | None = None
 
     def id_of(self, token: str, published: int) -> int:
         """The id of a token that a config names, as published where there is no tokenizer that knows it."""
@@ -64,6 +65,8 @@ class Layout:
         config_name: the file that holds its config.
         weights: its weights' file without the ending.
         dtype: what its weights are read in where nothing is asked, for files that mix types.
+        contract_to_hf: processor files, where they are other than the family's.
+        of_contract: keys of config.json that the contract decides, each with what its absence means.
     """
 
     keymap: Callable[[Any], KeyMap]
@@ -72,6 +75,8 @@ class Layout:
     config_name: str = "config.json"
     weights: str = "model"
     dtype: torch.dtype | None = None
+    contract_to_hf: Callable[[Contract, Any], dict[str, Any]] | None = None
+    of_contract: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

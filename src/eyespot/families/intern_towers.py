@@ -9,7 +9,7 @@ from typing import Any
 from eyespot.families.family import Json, unsupported
 from eyespot.families.towers import TowerForm
 from eyespot.models.encoders.vit import VitConfig
-from eyespot.weights.keymap import Reshape, Rule, within
+from eyespot.weights.keymap import Reshape, Rule, Split, within
 
 _NORMS = {"layer_norm": "layer", "rms_norm": "rms"}  # theirs: ours
 _FIXED = {"patch_bias": True, "class_token": True, "interpolate_positions": True, "layer_scale": True}
@@ -55,6 +55,50 @@ HF_TOWER = TowerForm(
      "use_absolute_position_embeddings": True, "use_mean_pooling": True},
     _FIXED, read_own=_read_hf, write_own=_write_hf,
 )  # fmt: skip
+
+
+def _read_authors(raw: Json) -> dict[str, Any]:
+    return {
+        "qkv_bias": bool(raw["qkv_bias"]), "norm": _norm(raw),
+        "qk_norm_eps": raw["layer_norm_eps"] if raw["qk_normalization"] else None,
+    }  # fmt: skip
+
+
+def _write_authors(config: VitConfig) -> dict[str, Any]:
+    return {
+        "architectures": ["InternVisionModel"], "qkv_bias": config.qkv_bias, "norm_type": _written_norm(config),
+        "qk_normalization": config.qk_norm_eps is not None, "initializer_factor": 0.1, "use_flash_attn": False,
+    }  # fmt: skip
+
+
+AUTHORS_TOWER = TowerForm(
+    "intern_vit_6b", "InternVisionModel", "CLIPImageProcessor",
+    {"hidden_size": 3200, "intermediate_size": 12800, "num_hidden_layers": 48, "num_attention_heads": 25,
+     "layer_norm_eps": 1e-6, "image_size": 224, "patch_size": 14, "hidden_act": "gelu", "qkv_bias": False,
+     "qk_normalization": True, "norm_type": "rms_norm"},
+    _FIXED, read_own=_read_authors, write_own=_write_authors,
+)  # fmt: skip
+
+
+def authors_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Rule]:
+    """The authors' names, below a prefix on each side; q, k and v are fused."""
+    p, c, e = config.patch_size, config.channels, config.hidden_size
+    block = "encoder.layers.{}."
+    rules = [
+        Reshape("embeddings.class_embedding", "class_embedding", (1, 1, e), (e,)),
+        Reshape("embeddings.position_embedding", "position_embedding", (1, -1, e), (-1, e)),
+        Reshape("embeddings.patch_embedding.weight", "stem.proj.weight", (-1, c, p, p), (-1, c * p * p)),
+        Rule("embeddings.patch_embedding.bias", "stem.proj.bias"),
+        Split(block + "attn.qkv.{}", "blocks.{}.attn.[].{}", ("q_proj", "k_proj", "v_proj")),
+        Rule(block + "attn.proj.{}", "blocks.{}.attn.o_proj.{}"),
+        Rule(block + "attn.{}.weight", "blocks.{}.attn.{}.weight"),
+        Rule(block + "norm1.{}", "blocks.{}.norm1.{}"),
+        Rule(block + "norm2.{}", "blocks.{}.norm2.{}"),
+        Rule(block + "ls1", "blocks.{}.scale1"),
+        Rule(block + "ls2", "blocks.{}.scale2"),
+        Rule(block + "mlp.{}.{}", "blocks.{}.mlp.{}.{}"),
+    ]
+    return within(rules, theirs, ours)
 
 
 def hf_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Rule]:

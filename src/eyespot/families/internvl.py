@@ -1,4 +1,4 @@
-"""InternVL 2.5 to 3.5 in Hugging Face's layout (Chen et al. 2024, Zhu et al. 2025): InternViT, pixel shuffle, decoder.
+"""InternVL (Chen et al. 2023 to 2025), in Hugging Face's layout (2.5 to 3.5) and the authors': InternViT, a decoder.
 
 A picture is cut into tiles by aspect ratio, and of each tile's patches the four of a block become one token. The image
 rule cuts patches in such blocks, hence the shuffle is a reshape in the connector. A video is read frame by frame, each
@@ -11,34 +11,34 @@ from typing import Any
 
 from eyespot.contracts.contract import Contract
 from eyespot.errors import EyespotError
-from eyespot.families import aspect_files, forms, llama, qwen2, qwen3, sidefiles
+from eyespot.families import aspect_files, forms, internvl_original, llama, qwen2, qwen3, sidefiles
 from eyespot.families.decoders import canonical, decoder_rules
 from eyespot.families.family import Context, Family, Files, Json, Layout, differences, section, unsupported
 from eyespot.families.intern_towers import HF_TOWER, hf_rules
+from eyespot.families.internvl_model import (
+    END,
+    IMAGE_TOKEN,
+    IMAGE_TOKEN_ID,
+    START,
+    VIDEO_TOKEN,
+    block_side,
+    joined,
+    parts_of,
+    written_media,
+)  # fmt: skip
 from eyespot.families.vocabulary import check_image_token
 from eyespot.inputs.tokenizer import Tokenizer
-from eyespot.models.connectors import ConnectorConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
 from eyespot.weights.keymap import KeyMap, Rule
 
-IMAGE_TOKEN, IMAGE_TOKEN_ID = "<IMG_CONTEXT>", 151667
-START, END, VIDEO_TOKEN = "<img>", "</img>", "<video>"
-PROJECTOR_EPS = 1e-5  # torch's own; no key for it
 _TEMPLATES = ("processor_config.json", "chat_template.json", "chat_template.jinja", "tokenizer_config.json")
 
 
-def joined(decoder: Any, tower: VitConfig, merge: int, layer: int = -1) -> VlmConfig:
-    """The model of a tower and a decoder, with the connector that both layouts have."""
-    connector = ConnectorConfig(
-        "mlp2x_gelu", tower.hidden_size, decoder.hidden_size, merge_size=merge, norm="layer", norm_eps=PROJECTOR_EPS,
-        norm_joined=True,
-    )  # fmt: skip
-    return VlmConfig(decoder, tower, connector, select_layers=(layer,))
-
-
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
-    """Their config as ours."""
+    """Their config as ours, in either layout."""
+    if internvl_original.is_original(raw):
+        return internvl_original.config_from(raw, names, parts)
     text = section(raw, "text_config")
     decoder = forms.named(text.get("model_type", "qwen2"), "text_config.model_type").read(text)
     tower = HF_TOWER.read(section(raw, "vision_config"))
@@ -55,27 +55,13 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     return joined(decoder.replace(tie_word_embeddings=tie), tower, block_side(raw, tower), layer)
 
 
-def block_side(raw: Json, tower: VitConfig) -> int:
-    """Patches on a side of a block, of ``downsample_ratio``."""
-    ratio, side = raw.get("downsample_ratio", 0.5), 0
-    if isinstance(ratio, (int, float)) and not isinstance(ratio, bool) and 0 < ratio <= 1:
-        side = round(1 / ratio)
-    if not side or abs(side * ratio - 1) > 1e-6 or tower.grid[0] % side:
-        raise unsupported("downsample_ratio", ratio, f"1 by a whole number that divides {tower.grid[0]} patches")
-    return side
-
-
 def config_to_hf(config: VlmConfig, context: Context) -> dict[str, Any]:
     """The inverse.
 
     Raises:
         EyespotError: ``layout-unsupported`` naming what this form cannot express.
     """
-    tower, connector = config.vision, config.connector
-    if not isinstance(tower, VitConfig) or connector is None:
-        raise EyespotError(
-            "layout-unsupported", "InternVL needs a vision encoder for tiles of one size, and a connector"
-        )
+    tower, connector = parts_of(config)
     image = context.image
     size = image.size[0] if image is not None else tower.image_size[0]
     raw = {
@@ -107,6 +93,8 @@ def keymap(config: VlmConfig, outer: str, decoder: str, head: str) -> KeyMap:
 
 def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
     """Rules of the processor's files; how media are written is fixed but for the names of their tokens."""
+    if internvl_original.is_original(files.get("config.json", {})):
+        return internvl_original.contract_from(files, config, tokenizer)
     token_id = files.get("config.json", {}).get("image_token_id", IMAGE_TOKEN_ID)
     token, start, end, video = (
         _named(files, key, published)
@@ -117,10 +105,9 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     )  # fmt: skip
     if tokenizer is not None:
         check_image_token(token, token_id, tokenizer, config)
-    written = f"{start}{token}{end}"
     text = sidefiles.text_rule(
-        files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, image_form=written,
-        video_token=video, frame_form=f"Frame{{number}}: {written}",
+        files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, video_token=video,
+        **written_media(token, start, end),
     )  # fmt: skip
     image = aspect_files.image_rule(files, config)
     aspect_files.check_sequence(files, image)
@@ -160,22 +147,36 @@ def tiny() -> dict[str, Any]:
     }
 
 
-_HF = Layout(lambda config: keymap(config, "", "language_model.model.", "language_model.lm_head.weight"), config_to_hf)
+def _original(fused: bool) -> Layout:
+    """The authors' layout, with the decoder under Llama's names or, fused, under InternLM2's."""
+    return Layout(
+        lambda config: internvl_original.keymap(config, fused),
+        lambda config, context: internvl_original.config_to(config, context, fused),
+        contract_to_hf=lambda contract, config: {}, of_contract=internvl_original.OF_CONTRACT,
+    )  # fmt: skip
+
+
+_HF = {
+    # Hub files and what v5 writes; names in memory since 4.52.
+    "hf": Layout(
+        lambda config: keymap(config, "", "language_model.model.", "language_model.lm_head.weight"), config_to_hf
+    ),
+    "hf-c": Layout(lambda config: keymap(config, "model.", "model.language_model.", "lm_head.weight"), config_to_hf),
+}
+_ORIGINAL = {"original": _original(fused=False), "original-internlm2": _original(fused=True)}
 FAMILY = Family(
     name="internvl",
-    model_types=("internvl",),
+    model_types=("internvl", internvl_original.MODEL_TYPE),
     config_from_hf=config_from_hf,
-    layouts={
-        # Hub files and what v5 writes; names in memory since 4.52.
-        "hf": _HF,
-        "hf-c": Layout(
-            lambda config: keymap(config, "model.", "model.language_model.", "lm_head.weight"), config_to_hf
-        ),
-    },
+    layouts=_HF | _ORIGINAL,
+    recognise=lambda raw: tuple(_ORIGINAL if internvl_original.is_original(raw) else _HF),
     contract_from_hf=contract_from_hf,
     contract_to_hf=contract_to_hf,
     tiny=tiny,
     holds=lambda config: (
-        isinstance(config, VlmConfig) and config.connector is not None and config.connector.norm_joined
+        isinstance(config, VlmConfig)
+        and isinstance(config.vision, VitConfig)
+        and config.connector is not None
+        and config.connector.norm_joined
     ),
 )

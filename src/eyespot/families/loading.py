@@ -17,6 +17,7 @@ from eyespot.errors import EyespotError, nearest
 from eyespot.families import adapting, sidefiles
 from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
 from eyespot.families.vocabulary import check_rows, grow
+from eyespot.inputs.bytepairs import has_pairs
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import MODEL_FILES, Tokenizer
 from eyespot.models.dual import DualConfig
@@ -29,6 +30,7 @@ from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 # config.json's model_type: the module that describes it, imported when it is asked for.
 TABLE = {
     "internvl": "eyespot.families.internvl",
+    "internvl_chat": "eyespot.families.internvl",
     "llava": "eyespot.families.llava",
     "llava_llama": "eyespot.families.llava",
     "llava_mistral": "eyespot.families.llava",
@@ -308,7 +310,7 @@ def _tokenizer(opened: Checkpoint, parts: Parts) -> Tokenizer | None:
         return None
     folders = [opened.folder, *(hub.resolve(parts[name]) for name in ("decoder",) if name in parts)]
     for folder in folders:
-        if any((folder / name).is_file() for name in ("tokenizer.json", *MODEL_FILES)):
+        if any((folder / name).is_file() for name in ("tokenizer.json", *MODEL_FILES)) or has_pairs(folder):
             return Tokenizer.load(folder)
     return None
 

@@ -21,6 +21,8 @@ from eyespot.inputs.aspect import best_grid
 from eyespot.inputs.resize import place_image, resize_image
 from eyespot.runtime.limits import LIMITS, Limits
 
+_BLOCKS = {"rows": "gh gw", "columns": "gw gh"}
+
 
 def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> EncodedMedia:
     """`media` resized, cut into patches and normalised by `rule`; its slots are still empty.
@@ -33,7 +35,7 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
         EyespotError: as `resize_image`; ``media-size`` for a picture smaller than one patch.
     """
     pixels, transform = resize_image(media.data, rule, limits=limits, name=media.name)
-    pictures, plan = [pixels], MediaPlan(merge_size=rule.merge_size, positions=rule.positions, newline=rule.newline)
+    pictures, plan = [pixels], _plan(rule)
     if rule.tiling is not None:
         tiles, plan = _tiles(media, rule, limits)
         pictures += tiles
@@ -50,6 +52,12 @@ def prepare_image(media: Media, rule: ImageRule, *, limits: Limits = LIMITS) -> 
         sha256=media.sha256,
         plan=plan,
         transform=transform,
+    )
+
+
+def _plan(rule: ImageRule) -> MediaPlan:
+    return MediaPlan(
+        merge_size=rule.merge_size, block_order=rule.block_order, positions=rule.positions, newline=rule.newline
     )
 
 
@@ -97,7 +105,7 @@ def cut(
         raise EyespotError("media-size", message, where=name)
     raw = rearrange(
         frames[:, : rows * side, : columns * side],
-        "(gt f) (gh mh ph) (gw mw pw) c -> (gt gh gw mh mw) c f (ph pw)",
+        f"(gt f) (gh mh ph) (gw mw pw) c -> (gt {_BLOCKS[rule.block_order]} mh mw) c f (ph pw)",
         f=span, mh=merge, mw=merge, ph=side, pw=side,
     )  # fmt: skip
     table = _value_table(rule.scale, rule.mean if rule.normalize else None, rule.std if rule.normalize else None)

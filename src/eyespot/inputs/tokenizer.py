@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from eyespot.errors import EyespotError
-from eyespot.inputs import tiktoken
+from eyespot.inputs import bytepairs, tiktoken
 from eyespot.inputs.sentencepiece import tokenizer_json_from_model
 from eyespot.inputs.twin import Twin
 from eyespot.inputs.wordpiece import VOCABULARY, tokenizer_json_from_vocabulary
@@ -25,7 +25,10 @@ from eyespot.runtime.small_files import read_bytes, read_json, read_text
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 RANK_FILES = tuple(tiktoken.FILES)
 MODEL_FILES = ("tokenizer.model", "spiece.model", *RANK_FILES, VOCABULARY)  # read where there is no tokenizer.json
-FILES = ("tokenizer.json", *MODEL_FILES, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+FILES = (
+    "tokenizer.json", *MODEL_FILES, *bytepairs.FILES, "tokenizer_config.json", "special_tokens_map.json",
+    "added_tokens.json",
+)  # fmt: skip
 # Words with their leading space, single digits, single marks: what a tiny model should see as one token each.
 WORDS = r" ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]|\s+(?!\S)|\s+"
 
@@ -83,8 +86,10 @@ class Tokenizer:
         elif model := next((folder / n for n in MODEL_FILES if (folder / n).is_file()), None):
             data, found = _read_model(model, config)
             config = {**found, **config}
+        elif bytepairs.has_pairs(folder):
+            data = bytepairs.tokenizer_json_from_pairs(folder)
         else:
-            message = f"no tokenizer.json, {', '.join(MODEL_FILES[:-1])} or {MODEL_FILES[-1]}"
+            message = f"no tokenizer.json, {', '.join(MODEL_FILES)}, or {' with '.join(bytepairs.FILES)}"
             raise EyespotError("tokenizer-missing", message, where=str(folder))
         name = next((name for name in RANK_FILES if (folder / name).is_file()), None)
         ranks = None if name is None else (name, read_bytes(folder / name))

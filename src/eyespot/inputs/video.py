@@ -186,7 +186,7 @@ def prepare_video(
         input_size=(target[1], target[0]),
         sha256=media.sha256,
         plan=MediaPlan(
-            merge_size=rule.merge_size, positions=rule.positions,
+            merge_size=rule.merge_size, block_order=rule.block_order, positions=rule.positions,
             interval=1.0 if rule.tokens_per_second is None else rule.tokens_per_second * seconds,
             newline=rule.newline, scaled=pooled(grid[1:], rule.pool),
         ),

@@ -119,6 +119,35 @@ class SplitHeads(Split):
         return torch.stack([t.unflatten(0, (self.heads, -1)) for t in tensors], dim=1).flatten(0, 2)
 
 
+@dataclass(frozen=True)
+class GroupSplit(Rule):
+    """One fused tensor of theirs whose rows come group by group, in each group some rows of every piece of ours.
+
+    How grouped-query attention is fused where a group is some query heads, their key head and their value head.
+    `rows` are those of each piece in one group, `groups` how many groups there are.
+    """
+
+    pieces: tuple[str, ...] = ()
+    rows: tuple[int, ...] = ()
+    groups: int = 1
+
+    def names(self) -> tuple[str, ...]:
+        """One pattern for each piece."""
+        return tuple(self.ours.replace("[]", piece) for piece in self.pieces)
+
+    def split(self, tensor: Tensor) -> Sequence[Tensor]:
+        """The rows of each piece, from all groups."""
+        if len(tensor) != self.groups * sum(self.rows):
+            return (tensor,) * len(self.pieces)
+        grouped = tensor.unflatten(0, (self.groups, sum(self.rows)))
+        return [piece.flatten(0, 1) for piece in grouped.split(self.rows, dim=1)]
+
+    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Group after group."""
+        parts = [t.unflatten(0, (self.groups, n)) for t, n in zip(tensors, self.rows, strict=True)]
+        return torch.cat(parts, dim=1).flatten(0, 1)
+
+
 class KeyMap:
     """An ordered list of rules; the first that matches a name decides.
 

@@ -192,9 +192,10 @@ class VisionEncoder(nn.Module):
     def _embed(self, media: MediaBatch) -> Float[Tensor, "T E"]:
         x = self.stem(media.patches, media.grids)
         pictures = x.split([t * h * w for t, h, w in media.grids])
-        merges = [plan.merge_size for plan, rows in zip(media.plans, media.rows, strict=False) for _ in range(rows)]
-        grids = list(zip(media.grids, merges or [1] * len(pictures), strict=True))
-        if self.config.stem == "conv" and max(merges, default=1) > 1:
+        plans = [plan for plan, rows in zip(media.plans, media.rows, strict=False) for _ in range(rows)]
+        blocks = [(plan.merge_size, plan.block_order) for plan in plans] or [(1, "rows")] * len(pictures)
+        grids = [(grid, *block) for grid, block in zip(media.grids, blocks, strict=True)]
+        if self.config.stem == "conv" and any(merge > 1 for merge, _ in blocks):
             raise EyespotError("not-supported", "a convolutional stem folds patches row by row; these come in blocks")
         if len(set(grids)) == 1:  # the usual case: one picture size, no Python loop over pictures
             x = self._with_positions(torch.stack(pictures), *grids[0]).flatten(0, 1)
@@ -203,11 +204,11 @@ class VisionEncoder(nn.Module):
         return self.pre_norm(x) if self.pre_norm is not None else x
 
     def _with_positions(
-        self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int], merge: int
+        self, x: Float[Tensor, "B n E"], grid: tuple[int, int, int], merge: int, block_order: str
     ) -> Float[Tensor, "B m E"]:
         table, head = self._position_table(grid), int(self.config.class_token)
         if merge > 1:
-            order = "(gh mh gw mw) e -> (gh gw mh mw) e"
+            order = f"(gh mh gw mw) e -> ({'gh gw' if block_order == 'rows' else 'gw gh'} mh mw) e"
             patches = rearrange(table[head:], order, mh=merge, mw=merge, gw=grid[2] // merge)
             table = torch.cat([table[:head], patches])
         if self.class_embedding is not None:
