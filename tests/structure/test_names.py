@@ -58,16 +58,21 @@ def branches_on(names: set[str], root: ast.AST) -> list[int]:
 
     def decides(node: ast.AST) -> bool:
         if isinstance(node, ast.Compare):
-            return bool(spelled(node) & names)
+            sides = (side.id for side in (node.left, *node.comparators) if isinstance(side, ast.Name))
+            return bool(strings(node).union(*(bound.get(side, set()) for side in sides)) & names)
         if isinstance(node, ast.Subscript):
-            return bool(spelled(node.value) & names)
+            return bool(spelled(node.value) & names) and asks(node.slice)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             if node.func.attr == "get":
-                return bool(spelled(node.func.value) & names)
+                return bool(spelled(node.func.value) & names) and bool(node.args) and asks(node.args[0])
             return node.func.attr in SEARCHED and bool(
                 {stem(c) for c in spelled(node)} & {stem(n) for n in names} - {""}
             )
         return False
+
+    def asks(key: ast.AST) -> bool:
+        """A table's key that is a family's; a mere name may be that of a row format."""
+        return any(word in ast.unparse(key) for word in ("family", "model_type", "architecture"))
 
     nodes = list(ast.walk(root))
     lines = [n.lineno for n in nodes if decides(n) and any(word in ast.unparse(n) for word in WORDS)]
