@@ -401,7 +401,8 @@ def adapters_attach_and_merge(model: Live, scale: float = 1.0) -> None:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for layer in layers.values():
-            layer.lora_B.copy_(0.1 * torch.randn(layer.lora_B.shape, generator=generator))
+            layer.lora_A.copy_(0.2 * torch.randn(layer.lora_A.shape, generator=generator))
+            layer.lora_B.copy_(0.03 * torch.randn(layer.lora_B.shape, generator=generator))
         adapted = answer(model, module)
         for layer in layers.values():  # a planted fault scales what is merged
             layer.lora_B.mul_(scale)
