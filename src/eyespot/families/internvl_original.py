@@ -63,7 +63,7 @@ def config_from(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> 
 def _decoder(text: Json) -> str:
     named = text.get("architectures") or []
     kind = _DECODERS.get(named[0]) if isinstance(named, list) and named else text.get("model_type")
-    if kind not in _DECODERS.values():
+    if not isinstance(kind, str) or kind not in _DECODERS.values():
         raise unsupported("llm_config.architectures", named or text.get("model_type"), ", ".join(_DECODERS))
     return kind
 
