@@ -83,8 +83,12 @@ def test_a_foreign_config_json_does_not_hide_what_is_there(tmp_path):
         ("siglip", "vision_cfg", {"timm_model_name": "convnext_base"}, "convnext_base"),
         ("siglip", "vision_cfg", {"timm_pool": "avg"}, "timm_pool"),
         ("timm-bert", "text_cfg", {"hf_pooler_type": "max_pooler"}, "max_pooler"),
+        ("clip", "vision_cfg", {"width": "wide"}, "width"),
+        ("clip", "vision_cfg", {"mlp_ratio": "4"}, "mlp_ratio"),
+        ("clip", "text_cfg", {"heads": 3}, "3 heads"),
+        ("timm-bert", "text_cfg", {"context_length": "long"}, "context_length"),
     ],
-    ids=["resnet", "layer scale", "class token", "convnext", "average", "max"],
+    ids=["resnet", "layer scale", "class token", "convnext", "average", "max", "width", "ratio", "heads", "context"],
 )  # fmt: skip
 def test_what_is_not_supported_is_named(tmp_path, case, part, changes, message):
     checkpoint(tmp_path, case, "open_clip-text" if case != "clip" else None)

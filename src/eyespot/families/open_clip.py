@@ -66,11 +66,13 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
     check_sizes(model, ("embed_dim",), "model_cfg.")
     if model.get("nonscalar_logit_scale"):
         raise unsupported("model_cfg.nonscalar_logit_scale", True, "false")
-    bias = model.get("init_logit_bias")
+    scale, bias = model.get("init_logit_scale", 2.6592), model.get("init_logit_bias")
+    if not isinstance(scale, (int, float)) or not isinstance(bias, (int, float, type(None))):
+        raise unsupported("model_cfg.init_logit_scale, init_logit_bias", (scale, bias), "numbers")
     return DualConfig(
         vision=towers.read_vision(model),
         text=towers.read_text(model, names),
-        logit_scale=float(model.get("init_logit_scale", 2.6592)),
+        logit_scale=float(scale),
         logit_bias=None if bias is None else float(bias),
     )
 
@@ -114,7 +116,9 @@ def contract_from_hf(files: Files, config: DualConfig, tokenizer: Tokenizer | No
     own: dict[str, Any] = {"max_length": config.text.max_length}
     if isinstance(config.text, PostNormTextConfig):
         bert.check_padding(tokenizer, config.text)
-        own["max_length"] = min(text.get("context_length", 77 if text else config.text.max_length), own["max_length"])
+        length = {"context_length": text.get("context_length", 77 if text else config.text.max_length)}
+        check_sizes(length, length, "text_cfg.")
+        own["max_length"] = min(length["context_length"], config.text.max_length)
     elif config.text.pool == "last":
         clean = section(text, "tokenizer_kwargs").get("clean", "canonicalize")
         own |= {"pad_to_max": True, "clean": "siglip" if clean == "canonicalize" else "none"}

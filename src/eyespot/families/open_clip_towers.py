@@ -88,6 +88,7 @@ def text_rules(config: TextEncoderConfig | PostNormTextConfig) -> list[Rule]:
 
 # open_clip's own towers.
 
+_MAX_RATIO = 64
 # Keys that change the numbers, with the only value that is supported.
 _PLAIN = {
     "ls_init_value": None, "attentional_pool": False, "no_ln_pre": False, "pos_embed_type": "learnable",
@@ -105,7 +106,7 @@ def read_vision(model: Json) -> VitConfig:
     if isinstance(raw.get("layers"), (list, tuple)):
         raise unsupported("vision_cfg.layers", raw["layers"], "a vision transformer; this is a ResNet")
     raw = {"layers": 12, "width": 768, "head_width": 64, "patch_size": 16, "image_size": 224, "pool_type": "tok", **raw}
-    shared = _read_blocks(raw, model, "vision_cfg", raw["width"] // max(_whole(raw, "head_width"), 1))
+    shared = _read_blocks(raw, model, "vision_cfg")
     if raw["pool_type"] != "tok":
         raise unsupported("vision_cfg.pool_type", raw["pool_type"], "tok")
     size = _pair(raw["image_size"])
@@ -119,7 +120,7 @@ def read_text(model: Json, names: Any) -> TextEncoderConfig | PostNormTextConfig
     if raw.get("hf_model_name"):
         return _read_bert(raw, model["embed_dim"], names)
     raw = {"layers": 12, "width": 512, "heads": 8, "context_length": 77, "vocab_size": 49408, **raw}
-    own = _read_blocks(raw, model, "text_cfg", _whole(raw, "heads"))
+    own = _read_blocks(raw, model, "text_cfg")
     pool = {"argmax": "argmax", "last": "last", "eos": "eos"}.get(raw.get("pool_type", "argmax"))
     if pool is None:
         raise unsupported("text_cfg.pool_type", raw["pool_type"], "argmax, last or eos")
@@ -158,19 +159,22 @@ def write_text(config: TextEncoderConfig | PostNormTextConfig, quick: bool, max_
     return _checked(config, read_text(model, ()), raw, "text")
 
 
-def _read_blocks(raw: Json, model: Json, where: str, heads: int) -> dict[str, Any]:
+def _read_blocks(raw: Json, model: Json, where: str) -> dict[str, Any]:
     for key, plain in _PLAIN.items():
         if raw.get(key, plain) != plain:
             raise unsupported(f"{where}.{key}", raw[key], repr(plain))
-    check_sizes(
-        {"num_hidden_layers": raw["layers"], "width": raw["width"]}, ("num_hidden_layers", "width"), f"{where}."
-    )
-    tanh = (raw.get("act_kwargs") or {}).get("approximate") == "tanh"
+    check_sizes({"num_hidden_layers": raw["layers"]}, ("num_hidden_layers",), f"{where}.")
+    width, ratio = _whole(raw, "width"), raw.get("mlp_ratio", 4.0)
+    heads = _whole(raw, "heads") if "heads" in raw else width // _whole(raw, "head_width")
+    if not heads or width % heads:
+        raise unsupported(f"{where}.width", width, f"a multiple of its {heads} heads")
+    if not isinstance(ratio, (int, float)) or not 0 < ratio <= _MAX_RATIO:
+        raise unsupported(f"{where}.mlp_ratio", ratio, f"a number up to {_MAX_RATIO}")
+    tanh = section(raw, "act_kwargs").get("approximate") == "tanh"
     activation = "quick_gelu" if model.get("quick_gelu") else "gelu_tanh" if tanh else "gelu"
     return {
-        "hidden_size": raw["width"], "num_layers": raw["layers"], "num_heads": heads, "activation": activation,
-        "intermediate_size": int(raw["width"] * raw.get("mlp_ratio", 4.0)),
-        "norm_eps": (raw.get("norm_kwargs") or {}).get("eps", 1e-5),
+        "hidden_size": width, "num_layers": raw["layers"], "num_heads": heads, "activation": activation,
+        "intermediate_size": int(width * ratio), "norm_eps": section(raw, "norm_kwargs").get("eps", 1e-5),
     }  # fmt: skip
 
 
@@ -204,15 +208,19 @@ def completed(model: Json, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     vision, text = section(model, "vision_cfg"), section(model, "text_cfg")
     try:
         if vision.get("timm_model_name"):
-            sizes = _timm_sizes(tensors, vision) | (vision.get("timm_model_kwargs") or {})
+            sizes = _filled(section(vision, "timm_model_kwargs"), _timm_sizes(tensors, vision))
             model["vision_cfg"] = {**vision, "timm_model_kwargs": sizes}
         if text.get("hf_model_name"):
-            sizes = _bert_sizes(tensors) | (text.get("hf_model_config") or {})
+            sizes = _filled(section(text, "hf_model_config"), _bert_sizes(tensors))
             model["text_cfg"] = {**text, "hf_model_config": sizes}
     except (KeyError, IndexError, ValueError) as error:
         message = f"the tensors do not show the sizes of the towers: {error}"
         raise EyespotError("checkpoint-keys", message) from error
     return model
+
+
+def _filled(own: Json, found: Json) -> dict[str, Any]:
+    return {**own, **{key: value for key, value in found.items() if key not in own}}
 
 
 def _timm_sizes(tensors: Mapping[str, Tensor], vision: Json) -> dict[str, Any]:
@@ -255,10 +263,13 @@ def _read_timm(raw: Json, embed_dim: int) -> VitConfig:
     if any(key not in sizes for key in keys):
         raise unsupported("vision_cfg.timm_model_kwargs", dict(sizes), f"{', '.join(keys)}, or tensors that show them")
     check_sizes(sizes, keys, "vision_cfg.timm_model_kwargs.")
+    ratio = sizes.get("mlp_ratio", 4.0)
+    if not isinstance(ratio, (int, float)) or not 0 < ratio <= _MAX_RATIO:
+        raise unsupported("vision_cfg.timm_model_kwargs.mlp_ratio", ratio, f"a number up to {_MAX_RATIO}")
     own = dict(SIGLIP_VISION.fixed if siglip else {"class_token": True, "post_norm": "sequence", "pool": "class"})
     own |= {
         "hidden_size": sizes["embed_dim"], "num_layers": sizes["depth"], "num_heads": sizes["num_heads"],
-        "intermediate_size": int(sizes["embed_dim"] * sizes.get("mlp_ratio", 4.0)), "norm_eps": 1e-6,
+        "intermediate_size": int(sizes["embed_dim"] * ratio), "norm_eps": 1e-6,
         "patch_size": sizes["patch_size"], "image_size": _pair(sizes.get("img_size", raw.get("image_size", 224))),
         "activation": sizes.get("act_layer", "gelu_tanh" if _TANH.fullmatch(name.partition(".")[0]) else "gelu"),
         "projection_size": embed_dim if projection == "linear" else None,
