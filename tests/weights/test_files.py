@@ -54,11 +54,11 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
     tensors = some()
     write_tensors(tmp_path, tensors)
 
-    def broken(own, path, metadata):
+    def broken(path, **_):
         path.write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(files, "save_file", broken)
+    monkeypatch.setattr(files.streaming, "write", broken)
     with pytest.raises(OSError, match="disk full"):
         write_tensors(tmp_path, some())
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]

@@ -11,7 +11,7 @@ import typer
 
 from eyespot.cli.chat import chat
 from eyespot.cli.console import fail
-from eyespot.cli.convert import build, export, merge, seal
+from eyespot.cli.convert import build, convert, export, merge, seal
 from eyespot.cli.doctor import doctor
 from eyespot.cli.evaluate import evaluate
 from eyespot.cli.explain import explain
@@ -46,6 +46,7 @@ app.command()(chat)
 app.command("eval")(evaluate)
 app.add_typer(inspect, name="inspect")
 app.command()(build)
+app.command()(convert)
 app.command()(export)
 app.command()(merge)
 app.command()(seal)

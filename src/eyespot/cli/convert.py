@@ -1,4 +1,4 @@
-"""`eyespot build`, `export`, `merge` and `seal`: checkpoints from parts, in another layout, with an adapter, sealed."""
+"""`eyespot build`, `convert`, `export`, `merge`, `seal`: checkpoints from parts, in another form, sealed."""
 
 import re
 from pathlib import Path
@@ -38,13 +38,28 @@ def export(
     layout: Annotated[str | None, typer.Option(help="hf, original or eyespot; none keeps the one it has.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a checkpoint in another layout.
+    """Write a checkpoint in another layout: `convert` without its other choices.
 
     Example: `eyespot export runs/mine/model out/mine --layout hf`
     """
-    import eyespot
+    convert(model, out, layout=layout, as_json=as_json)
 
-    eyespot.save(eyespot.load(model), out, layout=layout)
+
+def convert(
+    model: Annotated[str, typer.Argument(help="A checkpoint: folder or hub id.", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="The folder to write.", show_default=False)],
+    layout: Annotated[str | None, typer.Option(help="hf, original or eyespot; none keeps the one it has.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16; none keeps what is stored.")] = None,
+    shard_size: Annotated[str, typer.Option(help="Largest weights file, such as 500MB; then an index.")] = "5GB",
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint in another layout, number type or file size, tensor by tensor: it may be larger than memory.
+
+    Example: `eyespot convert Qwen/Qwen2-0.5B-Instruct out/small --dtype float16 --shard-size 500MB`
+    """
+    from eyespot import families
+
+    families.convert(model, out, layout=layout, dtype=dtype, max_shard_bytes=_bytes(shard_size))
     _report(as_json, out=out, message=f"wrote {out}")
 
 
@@ -86,6 +101,14 @@ def _tiles(text: str | None) -> list[tuple[int, int]] | None:
     if not all(pairs):
         raise EyespotError("argument", f"expected rows x columns, such as 1x2,2x1, got {text!r}", where="--tiles")
     return [(int(pair[1]), int(pair[2])) for pair in pairs if pair]
+
+
+def _bytes(text: str) -> int:
+    """``500MB`` as a number of bytes; in powers of ten, as disks and the hub count."""
+    match = re.fullmatch(r"([1-9]\d*)\s*(|K|M|G|T)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise EyespotError("argument", f"expected a size such as 500MB or 5GB, got {text!r}", where="--shard-size")
+    return int(match[1]) * 10 ** (3 * " KMGT".index(match[2].upper() or " "))
 
 
 def _report(as_json: bool, *, out: Path, message: str) -> None:

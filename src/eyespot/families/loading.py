@@ -1,7 +1,7 @@
 """`load`: a folder or hub id to a model, recognised from its files alone, strictly."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from os import PathLike
@@ -78,7 +78,7 @@ class Checkpoint:
     layout: str
     config: Any
     files: dict[str, Any]
-    tensors: dict[str, Tensor]
+    tensors: MutableMapping[str, Tensor]
     unexpected: list[str]
     sources: dict[str, str]
 
@@ -120,7 +120,7 @@ def load(
         contract = _add_image_token(opened, tokenizer, contract)
     module, form = build(opened.config, "meta"), opened.family.layouts[opened.layout]
     load_into(
-        module, opened.tensors, str(opened.folder), dtype=_dtype(dtype) or form.dtype, device=device,
+        module, opened.tensors, str(opened.folder), dtype=number_type(dtype) or form.dtype, device=device,
         unexpected=opened.unexpected, their_name=form.keymap(opened.config).their_name,
     )  # fmt: skip
     if verify:
@@ -156,7 +156,7 @@ def open_checkpoint(
     if layout not in family.layouts:
         raise EyespotError("argument", f"unknown layout {layout!r}{nearest(layout, family.layouts)}", where="layout")
     keymap = family.layouts[layout].keymap(config)
-    tensors = keymap.to_ours(stored)
+    tensors = keymap.deferred(stored)
     opened = Checkpoint(folder, family, layout, config, files, tensors, keymap.unknown(stored), sources)
     for name, part in supplied.items():
         _put(opened, name, part, replace=name in (parts or {}))
@@ -236,7 +236,7 @@ def open_part(name: str, path_or_id: str | PathLike[str]) -> Part:
         raise EyespotError("checkpoint-keys", f"unexpected: {', '.join(opened.unexpected[:6])}", where=where)
     if isinstance(opened.config, VitConfig):
         tensors = {f"vision_encoder.{key}": tensor for key, tensor in tensors.items()}
-    tensors = {key: t for key, t in tensors.items() if key.startswith(PARTS[name])}
+    tensors = {key: tensors[key] for key in tensors if key.startswith(PARTS[name])}
     if config is None or not tensors:
         raise EyespotError("compose-mismatch", f"this {opened.family.name} checkpoint has no {name}", where=where)
     if isinstance(config, VitConfig):  # a tower inside a larger model has no place for the contrastive projection
@@ -278,11 +278,11 @@ def _put(opened: Checkpoint, name: str, part: Part, replace: bool) -> None:
     """Let a part fill what the checkpoint lacks, or take the place of what it has."""
     if not isinstance(opened.config, VlmConfig):
         raise EyespotError("compose-mismatch", f"a {opened.family.name} checkpoint takes no part {name}", where="parts")
-    held = {key: t for key, t in opened.tensors.items() if key.startswith(PARTS[name])}
+    held = [key for key in opened.tensors if key.startswith(PARTS[name])]
     if replace or not held:
         for key in held:
             del opened.tensors[key]
-        opened.tensors |= part.tensors
+        opened.tensors.update(part.tensors)
         field = {"vision_encoder": "vision"}.get(name, name)
         opened.config = opened.config.replace(**{field: part.config})
     if name == "vision_encoder" and (replace or not sidefiles.image_processor(opened.files)):
@@ -299,7 +299,7 @@ def _put(opened: Checkpoint, name: str, part: Part, replace: bool) -> None:
             )
 
 
-def _stored_tensors(folder: Path, parts: Parts) -> Mapping[str, Tensor]:
+def _stored_tensors(folder: Path, parts: Parts) -> Tensors:
     """The weights; a folder that has none is fine where parts supply everything but the connector's own file."""
     return Tensors([]) if "decoder" in parts and not has_weights(folder) else read_tensors(folder)
 
@@ -367,7 +367,8 @@ def _warn_of_nonfinite(module: nn.Module, where: str) -> None:
         log.warning("%s: NaN or infinite weights in %s", where, ", ".join(bad[:8]))
 
 
-def _dtype(dtype: str | torch.dtype) -> torch.dtype | None:
+def number_type(dtype: str | torch.dtype) -> torch.dtype | None:
+    """A dtype by its name; None for ``auto``, which keeps what is stored."""
     if dtype == "auto" or isinstance(dtype, torch.dtype):
         return None if dtype == "auto" else dtype
     known = {"float64", "float32", "float16", "bfloat16"}

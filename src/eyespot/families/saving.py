@@ -16,6 +16,7 @@ from eyespot.families.placing import check_place, put_in_place, workplace
 from eyespot.families.vocabulary import check_rows
 from eyespot.nn.adapters import adapters
 from eyespot.weights import seal
+from eyespot.weights.deferred import Deferred
 from eyespot.weights.files import SHARD_BYTES, read_json, write_json, write_tensors, write_text
 
 
@@ -26,6 +27,7 @@ def save(
     *,
     card: str | None = None,
     max_shard_bytes: int = SHARD_BYTES,
+    weights: Deferred | None = None,
 ) -> None:
     """Write a self-contained checkpoint: weights, config, tokenizer, processor files, contract and checksums.
 
@@ -36,6 +38,7 @@ def save(
         layout: ``hf``, ``original``, ``eyespot``, or one of a family's own; None: the one that it came in.
         card: text of README.md.
         max_shard_bytes: larger models are cut into files of at most this size, with an index.
+        weights: under our names, where the module itself is on the meta device; each is read when it is written.
 
     Raises:
         EyespotError: ``checkpoint-exists`` where the folder holds files of a checkpoint that a save did not write,
@@ -51,6 +54,8 @@ def save(
         remedy = "Merge them first, or save the adapter alone (adapter=True)."
         raise EyespotError("layout-unsupported", message, remedy=remedy)
     texts, tensors = export.texts, export.tensors  # what cannot be expressed fails here, before the first byte
+    if weights is not None:
+        tensors = export.keymap.deferred_theirs(weights.ordered(export.ours))
     with _whole(path, loaded) as work:
         if adapters(loaded.module):
             write_adapters(work, loaded, export.keymap)

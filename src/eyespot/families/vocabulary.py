@@ -3,6 +3,9 @@
 New rows start as the mean of the old ones.
 """
 
+from collections.abc import MutableMapping
+from copy import copy
+
 import torch
 
 from eyespot.contracts.config import Config
@@ -62,8 +65,8 @@ def check_image_token(
 
 
 def grow(
-    tensors: dict[str, Tensor], config: VlmConfig, used: int, wanted: int, multiple: int = 64
-) -> tuple[dict[str, Tensor], VlmConfig]:
+    tensors: MutableMapping[str, Tensor], config: VlmConfig, used: int, wanted: int, multiple: int = 64
+) -> tuple[MutableMapping[str, Tensor], VlmConfig]:
     """Give ids from `used` to `wanted` the mean row; a table that is too small grows to a multiple.
 
     Args:
@@ -75,7 +78,7 @@ def grow(
     """
     old = config.decoder.vocab_size
     size = old if wanted <= old else -(-wanted // multiple) * multiple
-    tensors = dict(tensors)
+    tensors = copy(tensors)
     for name in _TABLES if wanted > used else ():
         if name in tensors:
             table = tensors[name]

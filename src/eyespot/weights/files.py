@@ -1,5 +1,8 @@
 """Weights in and out: one safetensors file or shards with an index, read lazily, written to a temporary name first.
 
+Each tensor is mapped by itself and let go by itself: pages of a mapped file count as memory for as long as any of its
+tensors lives, so a model loaded over one mapping would be there twice.
+
 The one reader of weight files. Pickle is never run: `pytorch_model.bin` and `mm_projector.bin`, which only old
 checkpoints need, go through `torch.load(weights_only=True)`. Names that an index gives are not trusted.
 """
@@ -11,17 +14,19 @@ import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
 from eyespot.runtime import small_files
+from eyespot.weights import streaming
+from eyespot.weights.deferred import metas
 
 STEM = "model"
 SHARD_BYTES = 5 * 10**9
@@ -40,14 +45,19 @@ class Tensors(Mapping[str, Tensor]):
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
         self._get: dict[str, Callable[[], Tensor]] = {}
+        self._shape: dict[str, Callable[[], Tensor]] = {}
         for file in self.files:
-            for name, get in _open(file):
+            for name, get, shape in _open(file):
                 if name in self._get:
                     raise EyespotError("checkpoint-corrupt", f"tensor {name} stands in two files", where=str(file))
-                self._get[name] = get
+                self._get[name], self._shape[name] = get, shape
 
     def __getitem__(self, name: str) -> Tensor:
         return self._get[name]()
+
+    def meta(self, name: str) -> Tensor:
+        """Shape and dtype of a tensor, on the meta device; nothing is read."""
+        return torch.empty_like(self._shape[name](), device="meta")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._get)
@@ -90,17 +100,20 @@ def write_tensors(
 ) -> list[Path]:
     """Write tensors to `folder`: one file `stem`, or shards of at most `max_shard_bytes` with an index.
 
-    Every file gets its name only when it is complete. Files of another number of shards are removed at the end.
+    One tensor is asked for after another. Every file gets its name only when it is complete. Files of another number of
+    shards are removed at the end.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    shards = _shards(tensors, max_shard_bytes)
+    shapes = metas(tensors)
+    shards = _shards(shapes, max_shard_bytes)
     names = [f"{stem}.safetensors"]
     if len(shards) > 1:
         names = [f"{stem}-{i:05d}-of-{len(shards):05d}.safetensors" for i in range(1, len(shards) + 1)]
-    written = [_write_shard(folder / n, {k: tensors[k] for k in s}) for n, s in zip(names, shards, strict=True)]
+    writers = [partial(streaming.write, names=keys, tensors=tensors, shapes=shapes) for keys in shards]
+    written = [replace_with(folder / name, write) for name, write in zip(names, writers, strict=True)]
     if len(shards) > 1:
-        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        size = sum(map(streaming.size, shapes.values()))
         where = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(where.items()))}
         written.append(write_json(folder / f"{stem}.safetensors.index.json", index))
@@ -127,7 +140,7 @@ def load_into(
         tensors: under the module's own names.
         where: the checkpoint, for errors.
         dtype: None keeps what is stored.
-        device: where the weights go.
+        device: where the weights go; ``meta``: nowhere, only shapes and dtypes are set.
         unexpected: names of the file that nothing has a place for.
         their_name: our name as the file calls it, for the table.
 
@@ -135,23 +148,24 @@ def load_into(
         EyespotError: ``checkpoint-keys`` with a table of every missing, unexpected and misshapen tensor;
             ``checkpoint-dtype`` for weights that are not floating point.
     """
-    wanted = module.state_dict()
+    wanted, found = module.state_dict(), metas(tensors)
     rows = [f"missing     {their_name(n)} {_shape(t)}" for n, t in wanted.items() if n not in tensors]
     rows += [f"unexpected  {n}" for n in (*unexpected, *(n for n in tensors if n not in wanted))]
     rows += [
         f"misshapen   {their_name(n)} is {_shape(t)}, the config asks for {_shape(wanted[n])}"
-        for n, t in tensors.items()
+        for n, t in found.items()
         if n in wanted and t.shape != wanted[n].shape
     ]
     if rows:
         shown = rows[:40] + ([f"… and {len(rows) - 40} more"] if len(rows) > 40 else [])
         message = f"{len(rows)} tensor(s) do not fit the config:\n    " + "\n    ".join(shown)
         raise EyespotError("checkpoint-keys", message, where=where)
-    wrong = [f"{their_name(n)} ({t.dtype})" for n, t in tensors.items() if t.dtype not in _FLOATS]
+    wrong = [f"{their_name(n)} ({t.dtype})" for n, t in found.items() if t.dtype not in _FLOATS]
     if wrong:
         raise EyespotError("checkpoint-dtype", f"not floating point: {', '.join(wrong[:6])}", where=where)
     # A copy each, so that nothing hangs on the mapped file afterwards.
-    own = {name: tensors[name].to(device, dtype, copy=True).contiguous() for name in wanted}
+    source = found if torch.device(device).type == "meta" else tensors
+    own = {name: source[name].to(device, dtype, copy=True).contiguous() for name in wanted}
     module.load_state_dict(own, strict=True, assign=True)
 
 
@@ -201,15 +215,10 @@ def umask() -> int:
     return current
 
 
-def _write_shard(path: Path, tensors: Mapping[str, Tensor]) -> Path:
-    own = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    return replace_with(path, lambda temporary: save_file(own, temporary, metadata={"format": "pt"}))
-
-
 def _shards(tensors: Mapping[str, Tensor], limit: int) -> list[list[str]]:
     shards, size = [[]], 0
     for name, tensor in tensors.items():
-        own = tensor.numel() * tensor.element_size()
+        own = streaming.size(tensor)
         if shards[-1] and size + own > limit:
             shards.append([])
             size = 0
@@ -247,17 +256,25 @@ def _inside(folder: Path, name: str, index: Path) -> Path:
     return path
 
 
-def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """Names and readers of one file."""
+def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor], Callable[[], Tensor]]]:
+    """Names of one file, what reads each tensor, and what tells its shape and dtype."""
     if file.suffix in (".bin", ".pt"):
-        yield from ((name, lambda t=tensor: t) for name, tensor in _unpickled(file).items())
+        for name, tensor in _unpickled(file).items():
+            yield name, lambda t=tensor: t, lambda t=tensor: t
         return
     try:
         handle = safe_open(file, framework="pt")
         names = list(handle.keys())
     except (SafetensorError, OSError, ValueError) as error:
         raise EyespotError("checkpoint-corrupt", f"not a whole safetensors file: {error}", where=str(file)) from error
-    yield from ((name, lambda n=name: handle.get_tensor(n)) for name in names)
+    for name in names:
+        yield name, partial(_read, file, name), partial(handle.get_tensor, name)  # the second is never looked into
+
+
+def _read(file: Path, name: str) -> Tensor:
+    """One tensor over a mapping of its own."""
+    with safe_open(file, framework="pt") as handle:
+        return handle.get_tensor(name)
 
 
 def _found(folder: Path) -> Path | None:

@@ -8,13 +8,15 @@ fit its rule passes unchanged: the strict loader then reports the shape that the
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import einops
 import torch
 
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
+from eyespot.weights.deferred import Deferred, Entry, metas
 
 # Buffers that old files store although they follow from the config.
 DERIVED = (r".*\bposition_ids", r".*\brotary_emb\.inv_freq")
@@ -210,6 +212,28 @@ class KeyMap:
                 result.update(zip((n.format(*parts) for n in rule.names()), rule.split(tensors[name]), strict=True))
         return result
 
+    def deferred(self, tensors: Any) -> Deferred:
+        """As `to_ours`, each made when it is asked for, from `tensors` that tell shapes without reading (`meta`)."""
+        entries: dict[str, Entry] = {}
+        for name in tensors:
+            found = self.found(name)
+            if found is not None:
+                rule, ours = found
+                shapes = rule.split(tensors.meta(name))
+                entries |= {o: (partial(_piece, rule, tensors, name, i), shapes[i]) for i, o in enumerate(ours)}
+        return Deferred(entries)
+
+    def deferred_theirs(self, tensors: Deferred) -> Deferred:
+        """As `to_theirs`, each made when it is asked for."""
+        shapes = self.to_theirs(metas(tensors))
+        entries: dict[str, Entry] = {}
+        for name in tensors:
+            found = self.holding(name)
+            if found is not None and found[1] not in entries:
+                rule, theirs, pieces = found
+                entries[theirs] = (partial(_whole, rule, tensors, pieces), shapes[theirs])
+        return Deferred(entries)
+
     def to_theirs(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Our tensors under the file's names.
 
@@ -239,6 +263,14 @@ class KeyMap:
 def within(rules: Iterable[Rule], theirs: str = "", ours: str = "") -> list[Rule]:
     """The rules below a prefix on each side."""
     return [rule.within(theirs, ours) for rule in rules]
+
+
+def _piece(rule: Rule, tensors: Mapping[str, Tensor], name: str, index: int) -> Tensor:
+    return rule.split(tensors[name])[index]
+
+
+def _whole(rule: Rule, tensors: Mapping[str, Tensor], names: Sequence[str]) -> Tensor:
+    return rule.merge([tensors[name] for name in names])
 
 
 def _regex(pattern: str) -> re.Pattern[str]:
