@@ -181,19 +181,17 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     order = ("chat_template.jinja", "tokenizer_config.json")
     form = files.get("generation_config.json", {}).get("chat_format")
     own = _TEMPLATES.get(form) if isinstance(form, str) else None
-    template = sidefiles.template(files, order) or own
+    found = sidefiles.template(files, order)
+    template = own if found is None else found
     if config.vision is None:
         return Contract(text=sidefiles.text_rule(files, tokenizer, order, template=template))
     visual = section(files.get("config.json", {}), "visual")
-    start, places = visual.get("image_start_id", qwen_visual.START), {}
-    for i, token in enumerate(qwen_visual.TAGS):
-        places[token] = start + i
-        if tokenizer is not None:
-            check_image_token(token, start + i, tokenizer, config)
-    token = qwen_visual.IMAGE_TOKEN
-    text = sidefiles.text_rule(
-        files, tokenizer, order, template=template, image_token=token, image_token_id=places[token]
-    )
+    start, token = visual.get("image_start_id", qwen_visual.START), qwen_visual.IMAGE_TOKEN
+    ids = {tag: start + i for i, tag in enumerate(qwen_visual.TAGS)}
+    written = ids if found is None and own is not None else (token,)  # by the template
+    for tag in written if tokenizer is not None else ():
+        check_image_token(tag, ids[tag], tokenizer, config)
+    text = sidefiles.text_rule(files, tokenizer, order, template=template, image_token=token, image_token_id=ids[token])
     return Contract(image=qwen_visual.image_rule(visual, config), text=text, coordinates="tags")
 
 
