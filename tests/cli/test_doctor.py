@@ -11,7 +11,7 @@ def test_it_reports_machine_versions_and_optional_parts(capsys):
     shown = json.loads(capsys.readouterr().out)
     assert shown["machine"]["training precision"] in ("float32", "bfloat16")
     assert shown["versions"]["torch"]
-    assert {part["module"] for part in shown["optional"]} == {"sklearn", "skimage", "av", "transformers"}
+    assert {part["module"] for part in shown["optional"]} == {"sklearn", "skimage", "av", "simplejpeg", "transformers"}
 
 
 def test_what_is_absent_names_its_stand_in_and_its_extra(capsys, monkeypatch):

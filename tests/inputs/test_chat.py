@@ -4,6 +4,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from eyespot.contracts.contract import TextRule
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Message, Text
 from eyespot.errors import EyespotError
@@ -341,3 +342,38 @@ def test_rendered_together_is_rendered_one_by_one(rule_of, cases, tokenizer_of):
     together = render_all(conversations, rule_of(case), **options)
     assert together == [render(messages, rule_of(case), **options) for messages in conversations]
     assert render_all([], rule_of(case), **options) == []
+
+
+# -- variables of the template -----------------------------------------------------------------------------------------
+
+COUNTED = TextRule(
+    image_token="<image>",
+    template="{% for m in messages %}{% for p in m.content %}{% if p.type == 'image' %}"
+    "{% if add_vision_id %}Picture {{ loop.index }}: {% endif %}<image>{% else %}{{ p.text }}{% endif %}{% endfor %}"
+    "{{ tail }}{% endfor %}",
+)
+
+
+def test_a_variable_reaches_the_template_and_without_it_nothing_changes():
+    messages = [user(IMAGE, IMAGE, "Which?")]
+    assert render(messages, COUNTED).text == "<image><image>Which?"
+    counted = render(messages, COUNTED, variables={"add_vision_id": True})
+    assert counted.text == "Picture 1: <image>Picture 2: <image>Which?"
+    assert [counted.text[at:][:7] for at in counted.media] == ["<image>"] * 2
+
+
+def test_a_control_token_in_a_variable_is_text():
+    rendered = render([user(IMAGE, "Which?")], COUNTED, variables={"tail": " <image>"})
+    assert rendered.text == "<image>Which? <image>"
+    assert rendered.media == (0,)
+    assert [rendered.text[a:b] for a, b in rendered.literals] == ["<image>"]
+
+
+@pytest.mark.parametrize("variables", [
+    {"messages": []}, {"bos_token": "x"}, {"tools": 1}, {"a b": 1}, {"f": print}, {"f": [object()]},
+    {"add_generation_prompt": True},
+])  # fmt: skip
+def test_names_that_are_taken_and_what_is_no_plain_data_are_refused(variables):
+    with pytest.raises(EyespotError, match="variables") as caught:
+        render([user(IMAGE, "Which?")], COUNTED, variables=variables)
+    assert caught.value.code == "argument"

@@ -101,6 +101,15 @@ def test_ids_places_and_logits_agree_on_every_conversation(both):
         assert relative(trace.logits, reference(**inputs).logits[0]) <= BAR[draw], name
 
 
+def test_pictures_are_counted_where_their_template_is_asked_to(both):
+    _, _, theirs, model = both
+    messages = CONVERSATIONS["two pictures of unlike shape, text before, between and after"]
+    inputs = inputs_of(theirs, messages, add_generation_prompt=True, add_vision_id=True)
+    asked = {"add_generation_prompt": True, "variables": {"add_vision_id": True}}
+    assert model.trace(messages, **asked).input_ids.tolist() == inputs["input_ids"][0].tolist()
+    assert "Picture 2: " in theirs.tokenizer.decode(inputs["input_ids"][0])
+
+
 @torch.no_grad()
 def test_features_of_pictures_agree(both, kind):
     draw, reference, _, model = both

@@ -12,6 +12,7 @@ from eyespot.cli.console import Json, say_json, table
 OPTIONAL = (
     ("sklearn", "worlds", "scanned digits of the world `handwriting`", "that world is refused, the others work"),
     ("av", "video", "video files", "videos are taken as lists of frames"),
+    ("simplejpeg", "fast", "JPEG files, where pixels are fast", "Pillow decodes them"),
     ("skimage", "photos", "photographs as grounds and samples", "grounds are drawn: noise and gradients"),
     ("transformers", "parity", "the reference of the parity tests", "those tests are left out"),
 )

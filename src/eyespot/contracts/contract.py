@@ -105,6 +105,7 @@ class ImageRule(Config):
         tiling: any-resolution tiles of `size`; None: one picture of `size`.
         block_order: whether blocks of patches come row by row (``rows``) or column by column (``columns``).
         aspect_tiling: tiles of `size` by aspect ratio; None: one picture of `size`.
+        pixels: ``exact``: bit-equal to published processors; ``fast``: no value further than 1 of 255 from that.
         alpha: what transparency is laid on. exif, sixteen_bit: as decided for all families, recorded here.
         min_pixels, max_pixels: area of the resized picture, under ``dynamic``.
         merge_size: side of the block of patches that becomes one embedding.
@@ -144,6 +145,7 @@ class ImageRule(Config):
     tokens_per_second: float | None = later(None)
     apart: bool = later(False)
     shared_pixels: bool = later(False)
+    pixels: Literal["exact", "fast"] = later("exact")
     pool: int = later(1)
     newline: Literal["none", "once"] = later("none")
     aspect_tiling: AspectTiling | None = later(None)
@@ -294,6 +296,11 @@ class Contract(Config):
         """
         canonical = json.dumps(_stated(self), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def with_pixels(self, pixels: Literal["exact", "fast"]) -> "Contract":
+        """The same contract with every picture and frame prepared the exact or the fast way."""
+        rules = {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), ImageRule)}
+        return self.replace(**{name: rule.replace(pixels=pixels) for name, rule in rules.items()})
 
     def check_same(self, other: "Contract", where: str = "") -> None:
         """Raise ``contract-mismatch`` naming the first field that differs."""

@@ -24,6 +24,8 @@ from eyespot.models.encoders.vit import VisionEncoder
 from eyespot.models.vlm import VisionLanguageModel
 from eyespot.nn.adapters import merge
 
+PIXELS = ("exact", "fast")  # ways to prepare a picture
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
@@ -63,6 +65,7 @@ class Model:
         seed: int | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         template: str | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> Reply:
         """One answer.
 
@@ -75,11 +78,12 @@ class Model:
             seed: makes a draw repeatable.
             tools: OpenAI-shaped tool descriptions, where the template takes them.
             template: replaces the checkpoint's chat template.
+            variables: further ones that the template knows, such as ``{"add_vision_id": True}`` (Qwen-VL).
 
         Raises:
             EyespotError: for every fault of the input, with what to do.
         """
-        prompt = self._prompt(text_or_messages, images, tools, template)
+        prompt = self._prompt(text_or_messages, images, tools, template, variables)
         tokens, room = self._tokens(prompt, max_new_tokens, temperature, seed)
         ids = list(tokens)
         reason = "length" if len(ids) == room else "stop"
@@ -94,9 +98,10 @@ class Model:
         seed: int | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         template: str | None = None,
+        variables: Mapping[str, Any] | None = None,
     ) -> Iterator[str]:
         """As `chat`, giving the text piece by piece; the pieces joined are the reply's text."""
-        prompt = self._prompt(text_or_messages, images, tools, template)
+        prompt = self._prompt(text_or_messages, images, tools, template, variables)
         return self._pieces(self._tokens(prompt, max_new_tokens, temperature, seed)[0])
 
     def generate(self, prompts: Sequence[Sequence[Message]], max_new_tokens: int = 32) -> list[Reply]:
@@ -114,10 +119,17 @@ class Model:
         ]
 
     @torch.inference_mode()
-    def trace(self, messages: Any, images: Any = (), add_generation_prompt: bool = False) -> Trace:
+    def trace(
+        self,
+        messages: Any,
+        images: Any = (),
+        add_generation_prompt: bool = False,
+        variables: Mapping[str, Any] | None = None,
+    ) -> Trace:
         """Logits of every position of one conversation."""
         module = self._vlm("trace")
-        encoded = self.processor.encode(read_messages(messages, images), add_generation_prompt=add_generation_prompt)
+        asked = {"add_generation_prompt": add_generation_prompt, "variables": variables}
+        encoded = self.processor.encode(read_messages(messages, images), **asked)
         batch = pack([encoded]).to(self.device)
         return Trace(batch.input_ids, batch.position_ids, module.logits(module(batch).last))
 
@@ -198,10 +210,13 @@ class Model:
     def _text_ids(self, texts: list[str]) -> Int[Tensor, "B l"]:
         return torch.as_tensor(self.processor.encode_texts(texts), device=self.device)
 
-    def _prompt(self, text_or_messages: Any, images: Any, tools: Any, template: str | None) -> Batch:
+    def _prompt(
+        self, text_or_messages: Any, images: Any, tools: Any, template: str | None, variables: Mapping[str, Any] | None
+    ) -> Batch:
         self._vlm("chat")
         messages = read_messages(text_or_messages, images)
-        encoded = self.processor.encode(messages, add_generation_prompt=True, tools=tools, template=template)
+        asked = {"tools": tools, "template": template, "variables": variables}
+        encoded = self.processor.encode(messages, add_generation_prompt=True, **asked)
         return pack([encoded]).to(self.device)
 
     def _room(self, tokens: int) -> int:
@@ -278,7 +293,7 @@ def load(
     path_or_hub_id: str | PathLike[str],
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "auto",
-    pixels: str = "exact",
+    pixels: str | None = None,
     parts: Mapping[str, str | PathLike[str]] | None = None,
     verify: bool = False,
     adapter: str | PathLike[str] | None = None,
@@ -289,7 +304,9 @@ def load(
         path_or_hub_id: a folder, or an id on the hub; of a model, or of a LoRA adapter that names its model.
         device: where the weights go.
         dtype: ``"auto"`` keeps the stored type; else a torch dtype or its name, such as ``"float32"``.
-        pixels: ``"exact"``: bit-equal to the reference's PIL preprocessing.
+        pixels: ``"exact"``: bit-equal to the reference's PIL preprocessing; ``"fast"``: quicker, and no value of a
+            picture further than 1 of 255 from that. None: as the checkpoint's contract says, which is exact unless
+            it was saved otherwise. What is chosen is part of the contract and of its id.
         parts: paths that supply or replace parts, such as ``{"vision_encoder": path}``.
         verify: check every file's sha256 again.
         adapter: folder or id of a LoRA in PEFT's format, for this model; `Model.merge` makes it part of the weights.
@@ -297,13 +314,10 @@ def load(
     Raises:
         EyespotError: what is wrong with the checkpoint, where, and what to do.
     """
-    if pixels != "exact":
-        known = "it comes with a later version" if pixels == "fast" else "known: exact"
-        raise EyespotError("not-supported", f"pixels={pixels!r} is not there: {known}", remedy="Use pixels='exact'.")
-    found = families.load(
-        path_or_hub_id, dtype=_dtype(dtype), device=device, parts=parts, verify=verify, adapter=adapter
-    )
-    return Model(found)
+    if pixels not in (None, *PIXELS):
+        raise EyespotError("argument", f"unknown pixels {pixels!r}{nearest(str(pixels), PIXELS)}", where="pixels")
+    how = {"dtype": _dtype(dtype), "device": device, "parts": parts, "verify": verify}
+    return Model(families.load(path_or_hub_id, **how, adapter=adapter, pixels=pixels))
 
 
 def save(model: Model, path: str | PathLike[str], layout: str | None = None, adapter: bool = False) -> None:

@@ -35,7 +35,7 @@ _DECODERS = {
 }  # fmt: skip
 _ORDERS = {"v1": "columns", "v2": "rows"}
 # Keys that the contract decides, and what the authors' class makes of their absence.
-OF_CONTRACT = {
+OF_CONTRACT: dict[str, Any] = {
     "dynamic_image_size": False, "use_thumbnail": False, "ps_version": "v1", "min_dynamic_patch": 1,
     "max_dynamic_patch": 6, "pad2square": False, "force_image_size": None, "template": None, "system_message": None,
 }  # fmt: skip
@@ -96,7 +96,7 @@ def config_to(config: VlmConfig, context: Context, fused: bool = False) -> dict[
 def _written_rule(rule: ImageRule | None, side: int) -> dict[str, Any]:
     """What config.json says of pictures; a rule that it cannot say reads back as another and is refused then."""
     tiling = AspectTiling() if rule is None else rule.aspect_tiling
-    bounds = tiling or AspectTiling(1, 1, False)
+    bounds = tiling or AspectTiling(OF_CONTRACT["min_dynamic_patch"], OF_CONTRACT["max_dynamic_patch"], False)
     return {
         "dynamic_image_size": tiling is not None, "use_thumbnail": bounds.thumbnail,
         "min_dynamic_patch": bounds.least, "max_dynamic_patch": bounds.most,
@@ -126,8 +126,10 @@ def keymap(config: VlmConfig, fused: bool = False) -> KeyMap:
 def contract_from(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) -> Contract:
     """The rule of pictures and the prompt that config.json names; an answer ends where the authors' code ends it."""
     raw = {**OF_CONTRACT, **files["config.json"]}
-    token_id = IMAGE_TOKEN_ID if tokenizer is None else tokenizer.id_of(IMAGE_TOKEN)
+    token_id = IMAGE_TOKEN_ID
     if tokenizer is not None:
+        own = tokenizer.id_of(IMAGE_TOKEN)
+        token_id = -1 if own is None else own
         check_image_token(IMAGE_TOKEN, token_id, tokenizer, config)
     text = sidefiles.text_rule(
         files, tokenizer, (), image_token=IMAGE_TOKEN, image_token_id=token_id, **written_media(IMAGE_TOKEN),
@@ -161,10 +163,11 @@ def _image_rule(raw: Json, config: VlmConfig) -> ImageRule:
         raise unsupported("max_dynamic_patch", bounds, "whole numbers of tiles")
     dynamic = bool(raw["dynamic_image_size"])
     padded = bool(raw["pad2square"]) and not dynamic  # tiles are squares
-    return ImageRule(
-        size=(side, side), resize="pad" if padded else "exact", crop=False, mean=aspect_files.IMAGENET_MEAN,
-        std=aspect_files.IMAGENET_STD, patch_size=tower.patch_size, merge_size=connector.merge_size,
-        block_order=_ORDERS[raw["ps_version"]],
-        pad_color=tuple(int(m * 255) for m in aspect_files.IMAGENET_MEAN) if padded else (0, 0, 0),
-        aspect_tiling=AspectTiling(*bounds, bool(raw["use_thumbnail"])) if dynamic else None,
-    )  # fmt: skip
+    mean = aspect_files.IMAGENET_MEAN
+    return ImageRule.from_dict({
+        "size": (side, side), "resize": "pad" if padded else "exact", "crop": False, "mean": mean,
+        "std": aspect_files.IMAGENET_STD, "patch_size": tower.patch_size, "merge_size": connector.merge_size,
+        "block_order": _ORDERS[raw["ps_version"]],
+        "pad_color": [int(m * 255) for m in mean] if padded else (0, 0, 0),
+        "aspect_tiling": AspectTiling(*bounds, bool(raw["use_thumbnail"])) if dynamic else None,
+    }, "config.json")  # fmt: skip

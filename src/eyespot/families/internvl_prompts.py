@@ -62,7 +62,8 @@ _NEWER = "你是书生·万象，英文名是InternVL，是由上海人工智能
 _FORMS = {
     "internvl2_5": (_CHATML.replace("END", "\\n"), _NEWER, "<|im_end|>"),
     "internlm2-chat": (_CHATML.replace("END", ""), _OLDER, "<|im_end|>"),
-    "Hermes-2": (_CHATML.replace("END", ""), _OLDER, "<|im_end|>"),
+    # The same to the letter; the comment keeps the names apart.
+    "Hermes-2": (_CHATML.replace("END", "") + "{#- Hermes-2 -#}\n", _OLDER, "<|im_end|>"),
     "internvl_zh": (_HUMAN_BOT, "", "</s>"),
 }
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -92,6 +92,7 @@ def load(
     verify: bool = False,
     layout: str | None = None,
     adapter: str | PathLike[str] | None = None,
+    pixels: Literal["exact", "fast"] | None = None,
 ) -> Loaded:
     """A checkpoint with its processor and contract.
 
@@ -103,6 +104,7 @@ def load(
         verify: check every file's sha256 again, and warn of weights that are not finite.
         layout: the layout to read it as, where its tensor names should not decide.
         adapter: folder or id of a LoRA in PEFT's format, put onto the model's layers without changing them.
+        pixels: how pictures are prepared; None: as the checkpoint's contract says.
 
     Raises:
         EyespotError: ``contract-mismatch`` naming the fields in which the files and the sealed contract differ;
@@ -113,6 +115,7 @@ def load(
     opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
     tokenizer = _tokenizer(opened, parts or {})
     contract = _contract(opened, tokenizer, replaced=bool(parts))
+    contract = contract if pixels is None else contract.with_pixels(pixels)
     check_rows(tokenizer, opened.config, str(opened.folder))  # before a weight is read or a row added
     extra = dict(opened.files)
     if opened.family.layouts[opened.layout].adds_image_token and tokenizer is not None:
@@ -338,7 +341,8 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
     def own(rule: ImageRule | None, stored: ImageRule | None) -> ImageRule | None:
         if rule is None or stored is None:
             return rule
-        rule = rule.replace(alpha=stored.alpha, exif=stored.exif, sixteen_bit=stored.sixteen_bit)
+        kept = {name: getattr(stored, name) for name in ("alpha", "exif", "sixteen_bit", "pixels")}
+        rule = rule.replace(**kept)
         if rule.tiling is None or stored.tiling is None:
             return rule
         return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling

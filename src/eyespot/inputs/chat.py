@@ -41,6 +41,9 @@ class Stretch:
     supervised: tuple[tuple[int, int], ...] = ()
 
 
+RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "strftime_now", "raise_exception")
+
+
 @dataclass(frozen=True, slots=True)
 class Rendered:
     """A conversation as text.
@@ -69,6 +72,7 @@ def render_all(
     *,
     add_generation_prompt: bool = False,
     tools: Sequence[Mapping[str, Any]] | None = None,
+    variables: Mapping[str, Any] | None = None,
     limits: Limits = LIMITS,
     specials: Collection[str] = (),
     added: Collection[str] = (),
@@ -82,6 +86,7 @@ def render_all(
         rule: template and special tokens.
         add_generation_prompt: end where the assistant is to speak.
         tools: schemas for templates that take them.
+        variables: further ones that the template knows, plain data by name (``add_vision_id``).
         limits: of time and length; of each conversation, and of the time for all.
         specials: the tokenizer's control tokens; typed by anyone they are text.
         added: its other added tokens; those that the template writes are control tokens too, except in answers.
@@ -89,7 +94,8 @@ def render_all(
         close_answers: put the end of sequence after each answer that the template leaves open, for training.
 
     Raises:
-        EyespotError: ``template-missing``, ``template-failed``, ``template-limit``, ``media-count``.
+        EyespotError: ``template-missing``, ``template-failed``, ``template-limit``, ``media-count``, ``argument`` for
+            a variable that is no plain data or has a name that is taken.
     """
     if not rule.template:
         raise EyespotError("template-missing", "the model has no chat template")
@@ -97,15 +103,37 @@ def render_all(
         length = sum(len(m.text) for m in messages)
         if length > limits.max_text_chars:
             raise EyespotError("too-long", f"{length:,} characters of text, more than {limits.max_text_chars:,}")
-    marks = Marks.beside(*([m.text, m.tool_calls] for messages in conversations for m in messages), tools or [])
+    own = _checked(variables or {})
+    texts_of = ([m.text, m.tool_calls] for messages in conversations for m in messages)
+    marks = Marks.beside(*texts_of, tools or [], list(own.values()))
     renderings = [
-        _Rendering(messages, rule, add_generation_prompt, tools, limits, specials, added, marks)
+        _Rendering(messages, rule, add_generation_prompt, tools, own, limits, specials, added, marks)
         for messages in conversations
     ]
     asked = [variables for rendering in renderings for variables in rendering.asked()]
     texts = iter(render_template(renderings[0].template, asked, marks=marks.generation, limits=limits) if asked else ())
     supervise = supervise and not add_generation_prompt
     return [rendering.result(next(texts), next(texts), supervise, close_answers) for rendering in renderings]
+
+
+def _checked(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Names that no template gets from elsewhere, and plain data."""
+    for name, value in variables.items():
+        if not isinstance(name, str) or not name.isidentifier() or name in RESERVED or name.endswith("_token"):
+            message = f"expected the name of a variable that the template knows, got {name!r}"
+            raise EyespotError("argument", message, where="variables")
+        if not _is_plain(value):
+            message = f"expected text, numbers, true, false, lists or mappings of them, got {type(value).__name__}"
+            raise EyespotError("argument", message, where=f"variables[{name!r}]")
+    return variables
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (str, bool, int, float))
 
 
 @lru_cache(maxsize=64)
@@ -127,6 +155,7 @@ class _Rendering:
         rule: TextRule,
         add_generation_prompt: bool,
         tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any],
         limits: Limits,
         specials: Collection[str],
         added: Collection[str],
@@ -145,6 +174,7 @@ class _Rendering:
         named = tuple(self.named.values())
         self.in_answers, self.elsewhere, self.any_token = _control(self.template, named, tuple(specials), tuple(added))
         self.tools = break_up(list(tools), self.elsewhere, self.marks.broken) if tools else None
+        self.variables = break_up(variables, self.elsewhere, self.marks.broken)
 
     # -- what the template sees ---------------------------------------------------------------------------------------
 
@@ -154,6 +184,7 @@ class _Rendering:
 
     def _variables(self, count: int, marked: bool, prompt: bool) -> dict[str, Any]:
         return {
+            **self.variables,
             **self.named,
             "messages": [self._message(i, marked) for i in range(count)],
             "tools": self.tools,

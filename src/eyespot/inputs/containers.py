@@ -1,4 +1,4 @@
-"""What a video file is by its first bytes, and how long it says it is. Knows no codec, and opens nothing.
+"""What a video or sound file is by its first bytes, and how long it says it is. Knows no codec, and opens nothing.
 
 A demuxer is named from here and never guessed by the library: among those that it would try are playlists, which name
 further files and addresses. A file that states its length and is shorter was cut off, which decoders would conceal.
@@ -6,6 +6,7 @@ further files and addresses. A file that states its length and is shorter was cu
 
 import re
 from io import BufferedIOBase
+from typing import Literal
 
 from eyespot.errors import EyespotError
 
@@ -21,15 +22,26 @@ CONTAINERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\x47.{187}\x47", re.DOTALL), "mpegts"),
     (re.compile(rb"0&\xb2u\x8ef\xcf\x11"), "asf"),
 )
+SOUNDS: tuple[tuple[re.Pattern[bytes], str], ...] = (
+    (re.compile(rb"RIFF....WAVE", re.DOTALL), "wav"),
+    (re.compile(rb"fLaC"), "flac"),
+    (re.compile(rb"ID3|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]", re.DOTALL), "mp3"),
+    (re.compile(rb"\xff[\xf0\xf1\xf8\xf9]"), "aac"),
+    (re.compile(rb"FORM....AIF[FC]", re.DOTALL), "aiff"),
+    *((pattern, container) for pattern, container in CONTAINERS if container != "gif"),
+)
 OTHERS: tuple[tuple[re.Pattern[bytes], str], ...] = (
     (re.compile(rb"\xff\xd8\xff|\x89PNG|RIFF....WEBP|BM|II\*\0|MM\0\*", re.DOTALL), "a picture"),
-    (re.compile(rb"ID3|\xff[\xf2\xf3\xfb]|RIFF....WAVE|fLaC", re.DOTALL), "a sound"),
+    *((pattern, "a sound") for pattern, _ in SOUNDS[:5]),
     (re.compile(rb"#EXTM3U"), "a playlist"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer; fetch the real file with `git lfs pull`"),
     (re.compile(rb"\s*(<!doctype|<html)", re.IGNORECASE), "a web page"),
     (re.compile(rb"[\t\n\r\x20-\x7e]+\Z"), "text"),
 )
-KNOWN = "MP4, MOV, MKV, WebM, AVI, OGV, FLV, GIF, MPEG or WMV"
+KNOWN = {
+    "video": "MP4, MOV, MKV, WebM, AVI, OGV, FLV, GIF, MPEG or WMV video",
+    "audio": "WAV, FLAC, MP3, OGG, M4A, AAC or AIFF sound",
+}
 _MATROSKA_SEGMENT = b"\x18\x53\x80\x67"
 
 
@@ -40,8 +52,13 @@ def looks_like_video(file: BufferedIOBase) -> bool:
     return any(pattern.match(head) for pattern, container in CONTAINERS if container != "gif")
 
 
-def container_of(file: BufferedIOBase, name: str) -> str:
+def container_of(file: BufferedIOBase, name: str, kind: Literal["video", "audio"] = "video") -> str:
     """The library's name of a file's container; the file is rewound.
+
+    Args:
+        file: at its beginning.
+        name: for errors.
+        kind: what is looked for; a sound may stand in a video's container too.
 
     Raises:
         EyespotError: ``media-empty``, ``media-unreadable`` saying what it looks like, ``media-truncated``.
@@ -51,14 +68,15 @@ def container_of(file: BufferedIOBase, name: str) -> str:
     file.seek(0)
     if not head:
         raise EyespotError("media-empty", "the file is empty", where=name)
-    found = next((container for pattern, container in CONTAINERS if pattern.match(head)), None)
+    known = CONTAINERS if kind == "video" else SOUNDS
+    found = next((container for pattern, container in known if pattern.match(head)), None)
     if found is None:
         guess = next((f"; it looks like {what}" for pattern, what in OTHERS if pattern.match(head)), "")
-        raise EyespotError("media-unreadable", f"this is no {KNOWN} video{guess}", where=name)
+        raise EyespotError("media-unreadable", f"this is no {KNOWN[kind]}{guess}", where=name)
     stated = _STATED.get(found, lambda file, size: 0)(file, size)
     file.seek(0)
     if stated > size:
-        raise EyespotError("media-truncated", f"the video ends at byte {size:,} of {stated:,}", where=name)
+        raise EyespotError("media-truncated", f"the file ends at byte {size:,} of {stated:,}", where=name)
     return found
 
 
@@ -77,8 +95,9 @@ def _mov(file: BufferedIOBase, size: int) -> int:
     return at
 
 
-def _avi(file: BufferedIOBase, size: int) -> int:
-    return 8 + int.from_bytes(file.read(8)[4:], "little")
+def _riff(file: BufferedIOBase, size: int) -> int:
+    length = int.from_bytes(file.read(8)[4:], "little")
+    return 0 if length == 0xFFFFFFFF else 8 + length  # a stream was written without going back
 
 
 def _matroska(file: BufferedIOBase, size: int) -> int:
@@ -103,4 +122,4 @@ def _varint(file: BufferedIOBase) -> int | None:
     return None if value == (1 << bits) - 1 else value
 
 
-_STATED = {"mov": _mov, "avi": _avi, "matroska": _matroska}
+_STATED = {"mov": _mov, "avi": _riff, "wav": _riff, "matroska": _matroska}

@@ -31,6 +31,7 @@ from PIL import (
 from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.media import Kind, Media
 from eyespot.errors import EyespotError
+from eyespot.inputs.fast import decode_jpeg
 from eyespot.inputs.fetch import fetch
 from eyespot.inputs.naming import shown
 from eyespot.runtime.limits import LIMITS, Limits
@@ -152,6 +153,11 @@ def _from_bytes(data: bytes, rule: ImageRule, limits: Limits, name: str) -> np.n
         check_size(*_webp_size(data), limits, name)
     with _decoding(name, format_):
         image = decoder(io.BytesIO(data), name)  # reads the header only
+    if rule.pixels == "fast" and format_ == "JPEG" and image.mode == "RGB":
+        check_size(*image.size, limits, name)
+        pixels = decode_jpeg(data)
+        if pixels is not None:  # else PIL says what is wrong
+            return _upright(Image.fromarray(pixels), image, rule)
     return _decoded(image, rule, limits, name, format_)
 
 
@@ -211,7 +217,7 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 def _rgb(image: Image.Image, rule: ImageRule, name: str) -> np.ndarray:
     """uint8 (height, width, 3) of a decoded image of any mode."""
-    orientation = _orientation(image) if rule.exif == "apply" else 1
+    given = image
     if image.mode == "F":
         raise EyespotError(
             "media-unreadable",
@@ -224,10 +230,13 @@ def _rgb(image: Image.Image, rule: ImageRule, name: str) -> np.ndarray:
     if rule.alpha == "white" and image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    image = image.convert("RGB")
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
-    return np.asarray(image)
+    return _upright(image.convert("RGB"), given, rule)
+
+
+def _upright(image: Image.Image, given: Image.Image, rule: ImageRule) -> np.ndarray:
+    """The pixels of `image`, turned as the EXIF block of the picture that was given says."""
+    orientation = _orientation(given) if rule.exif == "apply" else 1
+    return np.asarray(image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image)
 
 
 def _eight_bit(image: Image.Image, rule: ImageRule, name: str) -> Image.Image:

@@ -103,7 +103,7 @@ class Film:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _opened(self) -> tuple[Any, Any]:
-        av = _library()
+        av = library()
         try:
             self.file.seek(0)
             container = av.open(self.file, format=self.format, metadata_errors="replace")
@@ -134,7 +134,7 @@ class Film:
 
     def _packets(self) -> tuple[list[int], list[int]]:
         """When each frame is shown, in order, and when key frames are, in units of the stream."""
-        av = _library()
+        av = library()
         times, keys = [], []
         try:
             for packet in self.container.demux(self.stream):
@@ -183,7 +183,7 @@ class Film:
 
     def _decoded(self, key: int | None = None) -> Iterator[Any]:
         """Frames from a key frame on; from the first, the file is opened anew, as not every container finds back."""
-        av = _library()
+        av = library()
         try:
             if key is None:
                 self.container.close()
@@ -212,12 +212,17 @@ def _at(time: int, frame: Any, decoded: Iterator[Any]) -> Any:
     return frame
 
 
-def _library() -> Any:
+def library(what: str = "video files") -> Any:
+    """PyAV.
+
+    Raises:
+        EyespotError: ``extra-missing`` where it is not installed.
+    """
     try:
         import av
     except ImportError as error:
         raise EyespotError(
-            "extra-missing", "video files are read by PyAV, which is not installed",
-            remedy="pip install 'eyespot[video]', or give the video as a list of frames with their fps.",
+            "extra-missing", f"{what} are read by PyAV, which is not installed",
+            remedy="pip install 'eyespot[video]', or give a video as frames with their fps and a sound as samples.",
         ) from error  # fmt: skip
     return av

@@ -20,9 +20,13 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 TEXT_TYPES = ("text", "input_text", "output_text")
 IMAGE_TYPES = ("image", "image_url", "input_image")
 VIDEO_TYPES = ("video", "video_url", "input_video")
+AUDIO_TYPES = ("audio", "audio_url", "input_audio")
 # Where the different spellings keep the picture, in the order they are looked for.
 IMAGE_KEYS = ("image", "image_url", "url", "path", "base64", "data", "bytes", "source")
 VIDEO_KEYS = ("video", "video_url", "url", "path", "base64", "data", "bytes", "source", "frames")
+AUDIO_KEYS = ("audio", "audio_url", "input_audio", "url", "path", "base64", "data", "bytes", "source")
+KEYS = {"image": (IMAGE_KEYS, "image/png"), "video": (VIDEO_KEYS, "video/mp4"), "audio": (AUDIO_KEYS, "audio/wav")}
+NOUNS = {"image": "picture", "video": "video", "audio": "sound"}
 VIDEO_OPTIONS = ("fps", "num_frames", "min_frames", "max_frames")
 
 
@@ -178,24 +182,30 @@ def _read_part(part: Any, where: str) -> Part:
     if kind in VIDEO_TYPES:
         options = {key: part[key] for key in VIDEO_OPTIONS if part.get(key) is not None}
         return MediaRef("video", _source(part, "video", options, where), options)
-    known = (*TEXT_TYPES, *IMAGE_TYPES, *VIDEO_TYPES)
+    if kind in AUDIO_TYPES:
+        source = _source(part, "audio", {}, where)
+        if source is None:
+            raise _malformed("a part of type 'audio' needs a sound", where)
+        return MediaRef("audio", source)
+    known = (*TEXT_TYPES, *IMAGE_TYPES, *VIDEO_TYPES, *AUDIO_TYPES)
     raise _malformed(f"unknown part type {kind!r}{nearest(str(kind), known)}", where)
 
 
 def _source(part: Mapping, kind: str, options: dict, where: str) -> Any:
     """The medium of a part in any spelling; None for "the next of those given beside the messages"."""
-    keys, default = (IMAGE_KEYS, "image/png") if kind == "image" else (VIDEO_KEYS, "video/mp4")
+    keys, default = KEYS[kind]
     key = next((k for k in keys if part.get(k) is not None), None)
     if key is None:
         if part.get("type") != kind:
-            noun = "picture" if kind == "image" else kind
-            raise _malformed(f"a part of type {part['type']!r} needs a {noun}", where)
+            raise _malformed(f"a part of type {part['type']!r} needs a {NOUNS[kind]}", where)
         return None
     value = part[key]
     if isinstance(value, Mapping):  # {"url": …, "detail": …}, {"bytes": …}, {"type": "base64", "media_type", "data"}
         if kind == "image" and value.get("detail") is not None:
             options["detail"] = value["detail"]
         inner = _source({**value, "type": f"{kind}_url"}, kind, options, where)
+        if kind == "audio" and value.get("data") is inner and isinstance(inner, str) and value.get("format"):
+            return f"data:audio/{value['format']};base64,{inner}"  # OpenAI's input_audio
         if value.get("type") == "base64" and isinstance(inner, str) and not inner.startswith("data:"):
             return f"data:{value.get('media_type', default)};base64,{inner}"
         return inner

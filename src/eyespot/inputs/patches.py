@@ -66,7 +66,8 @@ def _tiles(media: Media, rule: ImageRule, limits: Limits) -> tuple[list[np.ndarr
     picture = media.size[1], media.size[0]
     canvas, plan = plan_tiles(picture, rule)
     fitted = fitted_size(picture, canvas)
-    pixels = place_image(media.data, fitted, canvas, rule.resample, limits=limits, name=media.name)
+    fast = rule.pixels == "fast"
+    pixels = place_image(media.data, fitted, canvas, rule.resample, fast=fast, limits=limits, name=media.name)
     height, width = rule.size
     return list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width)), plan
 
@@ -82,7 +83,8 @@ def _aspect_tiles(
     if (rows, columns) == (1, 1):
         return [whole], plan
     canvas = rows * height, columns * width
-    pixels = place_image(media.data, canvas, canvas, rule.resample, limits=limits, name=media.name)
+    fast = rule.pixels == "fast"
+    pixels = place_image(media.data, canvas, canvas, rule.resample, fast=fast, limits=limits, name=media.name)
     tiles = list(rearrange(pixels, "(r h) (c w) rgb -> (r c) h w rgb", h=height, w=width))
     last = "last" if tiling.thumbnail else "none"
     plan = replace(plan, tile_rows=rows, tile_cols=columns, thumbnail=last)

@@ -23,6 +23,7 @@ from eyespot.inputs.chat import render_all
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.decode import decode_image
 from eyespot.inputs.frames import wanted_frames
+from eyespot.inputs.messages import NOUNS
 from eyespot.inputs.patches import prepare_image
 from eyespot.inputs.places import write_places
 from eyespot.inputs.tokenizer import Tokenizer
@@ -85,6 +86,7 @@ class Processor:
         limits: Limits = LIMITS,
         tools: Sequence[Mapping[str, Any]] | None = None,
         template: str | None = None,
+        variables: Mapping[str, Any] | None = None,
         close_answers: bool = False,
     ) -> Encoded:
         """One conversation at its final length.
@@ -102,6 +104,7 @@ class Processor:
             limits: of sizes and times.
             tools: schemas for templates that take them.
             template: Jinja source, or a name of `inputs.templates`, instead of the checkpoint's own.
+            variables: further ones that the template knows, such as ``{"add_vision_id": True}``.
             close_answers: end with EOS each answer that the template leaves open, for training.
 
         Raises:
@@ -109,7 +112,8 @@ class Processor:
         """
         messages = tuple(messages)
         rule = self.contract.text if template is None else self.contract.text.replace(template=template)
-        asked = {"add_generation_prompt": add_generation_prompt, "tools": tools, "close_answers": close_answers}
+        asked = {"add_generation_prompt": add_generation_prompt, "close_answers": close_answers}
+        asked |= {"tools": tools, "variables": variables}
         try:
             if turns == "independent" and not add_generation_prompt:
                 wanted = pairs(messages)
@@ -179,7 +183,8 @@ class Processor:
         for i, part in enumerate(parts):
             try:
                 if rules.get(part.kind) is None:
-                    raise EyespotError("not-supported", f"this model takes pictures, not {part.kind}")
+                    known = " and ".join(f"{NOUNS[kind]}s" for kind, rule in rules.items() if rule is not None)
+                    raise EyespotError("not-supported", f"this model takes {known}, not {part.kind}")
                 given = part.source if isinstance(part, MediaRef) else part
                 if given is None:
                     raise EyespotError("media-count", f"{len(parts)} image parts, no picture for part {i}")
@@ -239,7 +244,8 @@ class Processor:
     ) -> list[Conversation]:
         """The text of each conversation as tokens, one placeholder for each picture; those kept are not made again."""
         pieces = [pieces_of(medium, rule, self._span) for medium in media]
-        keys = [None if asked["tools"] else _key(messages, rule, asked, pieces) for messages in conversations]
+        unkept = bool(asked["tools"] or asked["variables"])
+        keys = [None if unkept else _key(messages, rule, asked, pieces) for messages in conversations]
         found = [self._kept.get(key) for key in keys]
         for start in range(0, len(found), TOGETHER):
             new = [i for i in range(start, min(start + TOGETHER, len(found))) if found[i] is None]

@@ -16,6 +16,7 @@ from eyespot.contracts.contract import ImageRule
 from eyespot.contracts.encoded import Transform
 from eyespot.contracts.shapes import UInt8
 from eyespot.errors import EyespotError
+from eyespot.inputs.fast import resize as fast_resize
 from eyespot.runtime.limits import LIMITS, Limits
 
 FILTERS = {
@@ -81,7 +82,7 @@ def resize_image(
     """
     y, x = _plan(*pixels.shape[:2], rule, name, count)
     _check_sides(y, x, limits, name)
-    result = _resized(pixels, y, x, rule.pad_color, FILTERS[rule.resample])
+    result = _resized(pixels, y, x, rule.pad_color, rule.resample, rule.pixels == "fast")
     return result, Transform(scale=(x.scale, y.scale), offset=(x.offset, y.offset))
 
 
@@ -99,6 +100,7 @@ def place_image(
     canvas: tuple[int, int],
     resample: str,
     *,
+    fast: bool = False,
     limits: Limits = LIMITS,
     name: str = "",
 ) -> UInt8[np.ndarray, "canvas_height canvas_width 3"]:
@@ -112,7 +114,7 @@ def place_image(
         for original, length, side in zip(pixels.shape, size, canvas, strict=False)
     )
     _check_sides(y, x, limits, name)
-    return _resized(pixels, y, x, (0, 0, 0), FILTERS[resample])
+    return _resized(pixels, y, x, (0, 0, 0), resample, fast)
 
 
 def _check_sides(y: _Axis, x: _Axis, limits: Limits, name: str) -> None:
@@ -128,10 +130,11 @@ def _check_sides(y: _Axis, x: _Axis, limits: Limits, name: str) -> None:
 
 
 def _resized(
-    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], resample: str, fast: bool
 ) -> np.ndarray:
-    whole = max(x.length * y.length, x.padded * y.padded) <= WHOLE_PIXELS
-    return (_whole if whole else _in_strips)(pixels, y, x, color, filter_)
+    if max(x.length * y.length, x.padded * y.padded) > WHOLE_PIXELS:
+        return _in_strips(pixels, y, x, color, FILTERS[resample])
+    return _whole(pixels, y, x, color, resample, fast)
 
 
 def _plan(height: int, width: int, rule: ImageRule, name: str, count: int = 1) -> tuple[_Axis, _Axis]:
@@ -259,7 +262,7 @@ def _square_pads(height: int, width: int) -> tuple[tuple[int, int], tuple[int, i
 
 
 def _whole(
-    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], filter_: Image.Resampling
+    pixels: np.ndarray, y: _Axis, x: _Axis, color: tuple[int, int, int], resample: str, fast: bool
 ) -> np.ndarray:
     """Pad, resize, crop: the published way."""
     if (y.padded, x.padded) != (y.original, x.original):
@@ -267,8 +270,11 @@ def _whole(
         canvas[:] = color
         canvas[y.before : y.before + y.original, x.before : x.before + x.original] = pixels
         pixels = canvas
-    if (y.length, x.length) != pixels.shape[:2]:
-        pixels = np.asarray(Image.fromarray(np.ascontiguousarray(pixels)).resize((x.length, y.length), filter_))
+    if fast:
+        pixels = fast_resize(pixels, y.length, x.length, resample)
+    elif (y.length, x.length) != pixels.shape[:2]:
+        made = Image.fromarray(np.ascontiguousarray(pixels)).resize((x.length, y.length), FILTERS[resample])
+        pixels = np.asarray(made)
     result = np.zeros((y.size, x.size, 3), np.uint8)
     result[y.inside, x.inside] = pixels[y.kept, x.kept]
     return result

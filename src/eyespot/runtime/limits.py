@@ -25,9 +25,10 @@ class Limits(Config):
         max_total_pixels: pixels of all pictures and frames in one conversation, of a film's frames as the model gets
             them.
         max_image_bytes: an encoded picture on disk, in memory or inside a ``data:`` URL.
-        max_film_bytes: the same of a video file.
+        max_film_bytes: the same of a video or sound file.
         max_film_frames: frames that a video file holds, shown or not.
         max_film_seconds: how long a video file runs.
+        max_sound_seconds: how long a sound runs.
         max_url_bytes: the body of one http(s) answer.
         max_url_chars: an http(s) address itself.
         fetch_timeout_s: one fetch in all: name look-up, connection, handshake, headers and body, over redirects.
@@ -49,6 +50,7 @@ class Limits(Config):
     max_film_bytes: int = 8192 * MIB
     max_film_frames: int = 1_000_000
     max_film_seconds: float = 6 * 3600.0
+    max_sound_seconds: float = 3600.0
     max_url_bytes: int = 32 * MIB
     max_url_chars: int = 8192
     fetch_timeout_s: float = 10.0
