@@ -63,7 +63,8 @@ def compose(
     dtype = dtype or text.tensors["decoder.norm.weight"].dtype
     # Only what joins the parts needs values of its own; the whole model is never made twice.
     fresh = build(config.replace(decoder=text.config.replace(num_layers=0, vocab_size=1), vision=None)).state_dict()
-    tensors |= {name: tensor for name, tensor in fresh.items() if name.startswith(("connector.", "image_newline"))}
+    joining = {name: tensor for name, tensor in fresh.items() if name.startswith(("connector.", "image_newline"))}
+    tensors = {**tensors, **joining}
     module = build(config, "meta")
     module.vision_encoder.layer_index(select_layer)
     load_into(module, tensors, f"{tower.folder} + {text.folder}", dtype=dtype)
