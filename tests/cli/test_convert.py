@@ -1,4 +1,4 @@
-"""`eyespot build`, `export`, `seal`: glue, so only what is passed on is looked at."""
+"""`eyespot build`, `convert`, `export`, `seal`: glue, so only what is passed on is looked at."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import eyespot
+from eyespot import families
 from eyespot.cli.app import main
 
 
 @pytest.fixture
 def calls(monkeypatch):
     seen = []
-    monkeypatch.setattr(eyespot, "load", lambda path: f"model of {path}", raising=False)
+    monkeypatch.setattr(families, "convert", lambda model, out, **asked: seen.append((model, out, asked)))
     monkeypatch.setattr(eyespot, "compose", lambda **parts: parts, raising=False)
     monkeypatch.setattr(eyespot, "save", lambda m, p, layout=None: seen.append((m, p, layout)), raising=False)
     return seen
@@ -21,7 +22,8 @@ def calls(monkeypatch):
 def test_export_keeps_the_layout_unless_told(calls, capsys):
     assert main(["export", "a", "b"]) == 0
     assert main(["export", "a", "c", "--layout", "hf"]) == 0
-    assert calls == [("model of a", Path("b"), None), ("model of a", Path("c"), "hf")]
+    plain = {"dtype": None, "max_shard_bytes": 5 * 10**9}
+    assert calls == [("a", Path("b"), {"layout": None, **plain}), ("a", Path("c"), {"layout": "hf", **plain})]
     assert "wrote b" in capsys.readouterr().out
 
 
