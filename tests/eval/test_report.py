@@ -1,7 +1,11 @@
 """The report page: every figure on it comes from the data, user text is escaped, pictures are inside."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from eyespot.contracts.coordinates import BoxUnit
 from eyespot.contracts.media import MediaRef
 from eyespot.contracts.message import Example, Message, Text
 from eyespot.eval.report import answer_record, answers_grid, bars, cards, figures_table, page
@@ -32,6 +36,24 @@ def test_right_and_wrong_answers_carry_picture_question_and_truth():
     assert html.count("data:image/png;base64,") == 2
     assert html.count("truth: red") == 1
     assert "<b>color</b>" not in html and "&lt;b&gt;color" in html
+
+
+@pytest.mark.parametrize(("target", "truth"), [
+    ({"reference": "a red star", "phrases": ("red star",)}, "a red star"),
+    (BoxUnit(0.1, 0.25, 0.98765, 1.0, "star"), "[0.1, 0.25, 0.9877, 1]"),
+    (4, "4"),
+])  # fmt: skip
+def test_a_truth_is_written_as_an_answer_would_say_it(target, truth):
+    wrong = answer(0.0)
+    assert answer_record(replace(wrong, example=replace(wrong.example, target=target)))["truth"] == truth
+
+
+def test_names_of_many_bars_stand_in_two_rows():
+    many = {f"type {i}": FIGURES["colour"] for i in range(12)}
+    heights = {
+        line.split('"')[0] for line in bars({"finetune": many}).split(' y="')[1:] if "type" in line.split("</text>")[0]
+    }
+    assert len(heights) == 2
 
 
 def test_bars_are_as_high_as_the_figures():

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from eyespot.contracts.coordinates import Box1000, BoxAbs, BoxUnit
 from eyespot.contracts.media import MediaRef
 from eyespot.eval.run import OVERALL, Answer
 
@@ -83,6 +84,7 @@ def bars(series: Mapping[str, Figures], width: int = 940, height: int = 260) -> 
     left, top, bottom = 40, 24, 40
     group = (width - left) / max(1, len(types))
     bar = group * 0.8 / (len(series) + 2)
+    crowded = len(types) > 10  # then every other name stands lower
 
     def y(share: float) -> float:
         return top + (height - top - bottom) * (1 - share)
@@ -106,7 +108,8 @@ def bars(series: Mapping[str, Figures], width: int = 940, height: int = 260) -> 
                 parts.append(f'<path d="M{middle:.1f} {y(low):.1f}V{y(high):.1f}" stroke="#111827"/>')
             x += bar
         parts.append(
-            f'<text x="{left + (g + 0.5) * group:.1f}" y="{height - 18}" text-anchor="middle">{escape(name)}</text>'
+            f'<text x="{left + (g + 0.5) * group:.1f}" y="{height - 18 + 14 * (g % 2 if crowded else 0)}" '
+            f'text-anchor="middle">{escape(name)}</text>'
         )
     legend = [("chance", CHANCE), ("blank picture", BLANK), *zip(series, SERIES, strict=False)]
     for i, (name, colour) in enumerate(legend):
@@ -131,11 +134,20 @@ def answer_record(answer: Answer) -> dict[str, Any]:
     return {
         "question": user.text.strip(),
         "answer": answer.text,
-        "truth": str(answer.example.target),
+        "truth": _written(answer.example.target),
         "right": answer.score >= 0.5,
         "type": answer.type,
         "picture": picture_uri(pictures[0]) if pictures else "",
     }
+
+
+def _written(target: Any) -> str:
+    """A truth as an answer would say it: a caption's reference, a box's corners."""
+    if isinstance(target, Mapping):
+        return str(target.get("reference", target))
+    if isinstance(target, (BoxAbs, BoxUnit, Box1000)):
+        return f"[{', '.join(f'{v:.4g}' for v in (target.x1, target.y1, target.x2, target.y2))}]"
+    return str(target)
 
 
 def picture_uri(pixels: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""`scenes`: the demo's four stages on the whole scenes world, for an hour rather than a quarter of an hour.
+"""`scenes`: the demo's four stages on the whole scenes world, for an hour or two rather than a quarter of an hour.
 
 All shapes, colours, sizes, textures, grounds (photographs too), kinds of question and both languages; boxes and
 captions included. The figures of each kind come at the end, boxes at an overlap of one half, captions apart.
