@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eyespot.errors import EyespotError
-from eyespot.weights.keymap import GroupSplit, KeyMap, Rearrange, Reshape, Rule, Split, SplitHeads, within
+from eyespot.weights.keymap import GroupSplit, KeyMap, Rearrange, Reshape, Rule, Split, within
 
 MAP = KeyMap([
     Rule("model.embed.weight", "embed.weight"),
@@ -53,7 +53,7 @@ def test_axes_are_put_in_another_order_and_what_does_not_fit_passes_unchanged():
 
 
 def test_rows_that_lie_head_by_head_are_taken_apart_and_put_together():
-    rule = SplitHeads("qkv.{}", "[].{}", ("q", "k", "v"), heads=2)
+    rule = GroupSplit("qkv.{}", "[].{}", ("q", "k", "v"), (2, 2, 2), 2)
     fused = torch.arange(12.0)  # two heads, each two rows of q, of k and of v
     q, k, v = rule.split(fused)
     assert (q.tolist(), k.tolist(), v.tolist()) == ([0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11])

@@ -12,7 +12,6 @@ from eyespot.families import sidefiles
 from eyespot.families.family import Files, Json, section, unsupported
 from eyespot.models.vlm import VlmConfig
 
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _IMAGE = "GotOcr2ImageProcessor"
 _CLASS = {  # what the published class does with keys that its file leaves out
     "do_resize": True, "size": {"height": 384, "width": 384}, "resample": 3, "do_rescale": True,
@@ -72,7 +71,7 @@ def check_sequence(files: Files, rule: ImageRule) -> None:
 def _published(config: VlmConfig) -> dict[str, Any]:
     height, width = config.vision.image_size
     size = {"height": height, "width": width}
-    return {"size": size, "image_mean": IMAGENET_MEAN, "image_std": IMAGENET_STD}
+    return {"size": size, "image_mean": sidefiles.IMAGENET_MEAN, "image_std": sidefiles.IMAGENET_STD}
 
 
 def _rule(raw: Json, config: VlmConfig) -> ImageRule:

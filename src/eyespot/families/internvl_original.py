@@ -10,7 +10,7 @@ from typing import Any
 
 from eyespot.contracts.contract import AspectTiling, Contract, ImageRule
 from eyespot.errors import EyespotError
-from eyespot.families import aspect_files, forms, internlm2, internvl_prompts, sidefiles
+from eyespot.families import forms, internlm2, internvl_prompts, sidefiles
 from eyespot.families.decoders import canonical, decoder_rules
 from eyespot.families.family import MAX_SIDE, Context, Files, Json, differences, section, unsupported
 from eyespot.families.intern_towers import AUTHORS_TOWER, authors_rules
@@ -163,10 +163,10 @@ def _image_rule(raw: Json, config: VlmConfig) -> ImageRule:
         raise unsupported("max_dynamic_patch", bounds, "whole numbers of tiles")
     dynamic = bool(raw["dynamic_image_size"])
     padded = bool(raw["pad2square"]) and not dynamic  # tiles are squares
-    mean = aspect_files.IMAGENET_MEAN
+    mean = sidefiles.IMAGENET_MEAN
     return ImageRule.from_dict({
         "size": (side, side), "resize": "pad" if padded else "exact", "crop": False, "mean": mean,
-        "std": aspect_files.IMAGENET_STD, "patch_size": tower.patch_size, "merge_size": connector.merge_size,
+        "std": sidefiles.IMAGENET_STD, "patch_size": tower.patch_size, "merge_size": connector.merge_size,
         "block_order": _ORDERS[raw["ps_version"]],
         "pad_color": [int(m * 255) for m in mean] if padded else (0, 0, 0),
         "aspect_tiling": AspectTiling(*bounds, bool(raw["use_thumbnail"])) if dynamic else None,

@@ -14,7 +14,7 @@ from eyespot.families.family import MAX_SIDE, Context, Json, check_sizes, differ
 from eyespot.models.connectors import ConnectorConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
-from eyespot.weights.keymap import Rearrange, Reshape, Rule, Split, SplitHeads, within
+from eyespot.weights.keymap import GroupSplit, Rearrange, Reshape, Rule, Split, within
 
 TABLE_SIDE = 16
 HEAD = 128  # channels of the resampler's heads
@@ -94,11 +94,12 @@ def image_rule(raw: Json, config: VlmConfig) -> ImageRule:
 def rules(config: VlmConfig) -> list[Rule]:
     """Tensor names."""
     assert isinstance(config.vision, VitConfig)
-    p = config.vision.patch_size
+    p, heads = config.vision.patch_size, config.vision.num_heads
+    head = config.vision.hidden_size // heads  # rows of one head, of q as of k and of v
     block = within([
         Rule("ln_1.{}", "norm1.{}"),
         Rule("ln_2.{}", "norm2.{}"),
-        SplitHeads("attn.in_proj.{}", "attn.[].{}", _QKV, heads=config.vision.num_heads),
+        GroupSplit("attn.in_proj.{}", "attn.[].{}", _QKV, (head,) * 3, heads),
         Rule("attn.out_proj.{}", "attn.o_proj.{}"),
         Rule("mlp.c_fc.{}", "mlp.fc1.{}"),
         Rule("mlp.c_proj.{}", "mlp.fc2.{}"),

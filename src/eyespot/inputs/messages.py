@@ -15,6 +15,7 @@ from eyespot.contracts.coordinates import BoxAbs, PointAbs
 from eyespot.contracts.media import Media, MediaRef
 from eyespot.contracts.message import Message, Part, Text
 from eyespot.errors import EyespotError, nearest
+from eyespot.inputs.frames import ASKED
 
 ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
 TEXT_TYPES = ("text", "input_text", "output_text")
@@ -27,7 +28,6 @@ VIDEO_KEYS = ("video", "video_url", "url", "path", "base64", "data", "bytes", "s
 AUDIO_KEYS = ("audio", "audio_url", "input_audio", "url", "path", "base64", "data", "bytes", "source")
 KEYS = {"image": (IMAGE_KEYS, "image/png"), "video": (VIDEO_KEYS, "video/mp4"), "audio": (AUDIO_KEYS, "audio/wav")}
 NOUNS = {"image": "picture", "video": "video", "audio": "sound"}
-VIDEO_OPTIONS = ("fps", "num_frames", "min_frames", "max_frames")
 
 
 def read_messages(text_or_messages: Any, images: Any = (), videos: Any = ()) -> tuple[Message, ...]:
@@ -180,7 +180,7 @@ def _read_part(part: Any, where: str) -> Part:
         options = {} if part.get("detail") is None else {"detail": part["detail"]}
         return MediaRef("image", _source(part, "image", options, where), options)
     if kind in VIDEO_TYPES:
-        options = {key: part[key] for key in VIDEO_OPTIONS if part.get(key) is not None}
+        options = {key: part[key] for key in ASKED if part.get(key) is not None}
         return MediaRef("video", _source(part, "video", options, where), options)
     if kind in AUDIO_TYPES:
         source = _source(part, "audio", {}, where)

@@ -102,30 +102,11 @@ class Split(Rule):
 
 
 @dataclass(frozen=True)
-class SplitHeads(Split):
-    """As `Split`, of a tensor whose rows lie head by head: a head's rows of every piece, then those of the next."""
-
-    heads: int = 1
-
-    def split(self, tensor: Tensor) -> Sequence[Tensor]:
-        """The pieces, each with the rows of all heads."""
-        if tensor.shape[0] % (self.heads * len(self.pieces)):
-            return (tensor,) * len(self.pieces)
-        by_head = tensor.unflatten(0, (self.heads, len(self.pieces), -1))
-        return [piece.flatten(0, 1) for piece in by_head.unbind(1)]
-
-    def merge(self, tensors: Sequence[Tensor]) -> Tensor:
-        """The rows head by head."""
-        if tensors[0].shape[0] % self.heads:
-            return torch.cat(list(tensors))
-        return torch.stack([t.unflatten(0, (self.heads, -1)) for t in tensors], dim=1).flatten(0, 2)
-
-
-@dataclass(frozen=True)
 class GroupSplit(Rule):
     """One fused tensor of theirs whose rows come group by group, in each group some rows of every piece of ours.
 
-    How grouped-query attention is fused where a group is some query heads, their key head and their value head.
+    How grouped-query attention is fused where a group is some query heads, their key head and their value head; with
+    one query head to a key head, rows lie head by head.
     `rows` are those of each piece in one group, `groups` how many groups there are.
     """
 
