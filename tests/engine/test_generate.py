@@ -68,12 +68,31 @@ PROMPTS = [
 ]
 
 
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("batch_tokens", [8, 30, 10000])
-def test_packed_answers_equal_those_of_one_request_at_a_time(model, batch_tokens):
+def test_packed_answers_equal_those_of_one_request_at_a_time(model, batch_tokens, cached):
     stops = frozenset(range(0, VOCAB, 5))
-    packed = answer_packed(model, PROMPTS, stops, 6, batch_tokens)
+    packed = answer_packed(model, PROMPTS, stops, 6, batch_tokens, cached)
     assert packed == one_by_one(model, PROMPTS, stops, 6)
     assert len({len(ids) for ids, _ in packed}) > 1, "the fixture no longer has answers of unlike lengths"
+
+
+def test_with_a_cache_a_step_computes_one_token_of_each_answer_that_goes_on(model):
+    sizes = []
+    hook = model.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0].input_ids)))
+    stops = frozenset(range(0, VOCAB, 5))
+    lengths = [len(ids) + ended for ids, ended in answer_packed(model, PROMPTS, stops, 6)]
+    hook.remove()
+    assert sizes[1:] == [sum(length > step for length in lengths) for step in range(1, max(lengths))]
+    assert sizes[1] < len(PROMPTS), "the fixture no longer has an answer that ends at once"
+
+
+def test_frequencies_that_depend_on_the_length_are_not_cached(model, monkeypatch):
+    rope = model.config.decoder.rope.replace(type="dynamic", factor=2.0, original_max_position_embeddings=8)
+    config = model.config.replace(decoder=model.config.decoder.replace(rope=rope))
+    monkeypatch.setattr(model, "config", config)
+    monkeypatch.setattr(model.decoder, "config", config.decoder)
+    assert answer_packed(model, PROMPTS, frozenset(), 6) == answer_packed(model, PROMPTS, frozenset(), 6, cached=False)
 
 
 def test_what_has_ended_is_not_computed_any_longer(model):
@@ -83,7 +102,7 @@ def test_what_has_ended_is_not_computed_any_longer(model):
     longest, ended = first[3][0][0], frozenset(ids[0] for ids, _ in first)
     assert len(ended) > 1, "the fixture no longer has answers that begin differently"
     sizes.clear()
-    answer_packed(model, PROMPTS, ended - {longest}, 6)
+    answer_packed(model, PROMPTS, ended - {longest}, 6, cached=False)
     hook.remove()
     assert sizes[-1] < sizes[0] // 2
 

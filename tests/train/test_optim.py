@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from eyespot.train.muon import StackedMuon
 from eyespot.train.optim import Optimizer, hidden_matrices, lr_share, scale_and_clip
 from eyespot.train.run import Stage
 
@@ -138,3 +139,27 @@ def test_a_norm_below_the_limit_is_left_alone():
     a.grad = torch.tensor([0.3, 0.4])
     assert scale_and_clip([a], 1.0, clip=1.0) == pytest.approx(0.5)
     assert torch.equal(a.grad, torch.tensor([0.3, 0.4]))
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_matrices_moved_together_move_as_each_alone(decay):
+    """Of several shapes, tall ones and wide ones of the same sides, and one without a gradient."""
+    shapes = [(8, 16), (16, 8), (8, 16), (12, 12), (4, 32), (12, 12)]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(s, generator=generator) for s in shapes]
+    gradients = [[torch.randn(s, generator=generator) for s in shapes] for _ in range(3)]
+    found = []
+    for kind in (StackedMuon, torch.optim.Muon):
+        matrices = [torch.nn.Parameter(t.clone()) for t in start]
+        optimizer = kind(matrices, lr=0.02, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        for step in gradients:
+            for matrix, gradient in zip(matrices[:-1], step, strict=False):
+                matrix.grad = gradient.clone()
+            optimizer.step()
+        found.append((matrices, optimizer.state_dict()))
+    (ours, own), (theirs, their) = found
+    for a, b, before in zip(ours, theirs, start, strict=True):
+        assert (a - b).abs().max() <= 0.02 * (b - before).abs().max()  # bfloat16 inside
+    assert torch.equal(ours[-1], start[-1])
+    for i, state in their["state"].items():
+        torch.testing.assert_close(own["state"][i]["momentum_buffer"], state["momentum_buffer"])

@@ -1,11 +1,10 @@
 """The two plain generation loops: one request with a cache, and many short answers in packed batches.
 
-`decode` is the naive loop that every faster engine is compared with. `answer_packed` recomputes the (short) texts at
-each step instead of caching them, but encodes each picture once and shares it among all questions about it; for
-evaluation with thousands of one-word answers that is the fastest simple way.
+`decode` is the naive loop that every faster engine is compared with. `answer_packed` encodes each picture once, shares
+it among all questions about it, and lets every question go on behind its own keys in one cache.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -89,6 +88,7 @@ def answer_packed(
     stops: frozenset[int],
     max_new_tokens: int,
     batch_tokens: int = 16384,
+    cached: bool = True,
 ) -> list[tuple[list[int], bool]]:
     """Greedy answers to many prompts.
 
@@ -98,33 +98,71 @@ def answer_packed(
         stops: end tokens.
         max_new_tokens: at most so many tokens an answer.
         batch_tokens: tokens of a packed step.
+        cached: keep keys and values from step to step; else everything is computed again, as it is in any case where
+            the rotary frequencies depend on a sequence's length.
 
     Returns:
         For each prompt its token ids and whether it ended by itself.
     """
+    cached = cached and not module.config.decoder.rope.by_length
     answers: list[tuple[list[int], bool]] = [([], False) for _ in prompts]
     for trees in _batches(_shared(prompts), batch_tokens):
-        embeddings = None
-        device = next(module.parameters()).device
-        for _ in range(max_new_tokens):
-            batch = pack([_encoded(tree) for tree in trees]).to(device)
-            embeddings = module.encode(batch.media) if embeddings is None else embeddings
-            hidden = module(batch, embeddings=embeddings).last
-            active = [(tree, i) for tree in trees for i in tree.branches]
-            ends = torch.tensor(_ends(trees), device=device)
-            for (tree, i), token in zip(active, module.logits(hidden[ends]).argmax(-1).tolist(), strict=True):
-                if token in stops:
-                    answers[i] = (answers[i][0], True)
-                    del tree.branches[i]
-                else:
-                    answers[i][0].append(token)
-                    tree.branches[i].append(token)
-            alive = [tree for tree in trees if tree.branches]
-            if not alive:
+        alive = [i for tree in trees for i in tree.branches]
+        steps = _cached_steps(module, trees) if cached else _whole_steps(module, trees)
+        tokens = next(steps)
+        for left in range(max_new_tokens - 1, -1, -1):
+            going = []
+            for i, token in zip(alive, tokens, strict=True):
+                answers[i] = (answers[i][0], True) if token in stops else ([*answers[i][0], token], False)
+                going.append(token not in stops)
+            if not any(going) or not left:
                 break
-            if len(alive) <= len(trees) // 2:  # a few long answers do not carry the many short ones along
-                trees, embeddings = alive, None
+            tokens = steps.send((going, [t for t, goes in zip(tokens, going, strict=True) if goes]))
+            alive = [i for i, goes in zip(alive, going, strict=True) if goes]
     return answers
+
+
+# What a branch says next, as long as it is told which of them go on, and with what.
+Steps = Generator[list[int], tuple[list[bool], list[int]], None]
+
+
+def _cached_steps(module: VisionLanguageModel, trees: list[_Tree]) -> Steps:
+    """Every new token is a segment of its own behind the one that it follows; all keys stay in one cache."""
+    batch = pack([_encoded(tree) for tree in trees]).to(next(module.parameters()).device)
+    lengths, parents = list(batch.segments.k_lens), list(batch.segments.parent)
+    leaves = torch.tensor([s for s, p in enumerate(parents) if p >= 0])
+    ends = torch.tensor(_ends(trees), device=batch.input_ids.device)
+    places, cache = batch.position_ids[:, ends], KVCache(module.config.decoder.num_layers, 2 * sum(lengths))
+    hidden = module(batch, cache).last[ends]
+    while True:
+        going, tokens = yield module.logits(hidden).argmax(-1).tolist()
+        kept = torch.tensor(going)
+        places, old, new = places[:, kept.to(places.device)] + 1, len(lengths), len(tokens)
+        lengths, parents = lengths + [1] * new, parents + leaves[kept].tolist()
+        leaves = torch.arange(old, old + new)
+        segments = Segments((0,) * old + (1,) * new, tuple(lengths), tuple(parents))
+        hidden = module(Batch(torch.tensor(tokens, device=places.device), places, segments), cache).last
+
+
+def _whole_steps(module: VisionLanguageModel, trees: list[_Tree]) -> Steps:
+    """The oracle: all tokens again at each step, but the pictures once."""
+    embeddings = None
+    while True:
+        batch = pack([_encoded(tree) for tree in trees]).to(next(module.parameters()).device)
+        embeddings = module.encode(batch.media) if embeddings is None else embeddings
+        hidden = module(batch, embeddings=embeddings).last
+        ends = torch.tensor(_ends(trees), device=hidden.device)
+        going, tokens = yield module.logits(hidden[ends]).argmax(-1).tolist()
+        said = iter(tokens)
+        owners = [(tree, i) for tree in trees for i in tree.branches]
+        for (tree, i), goes in zip(owners, going, strict=True):
+            if goes:
+                tree.branches[i].append(next(said))
+            else:
+                del tree.branches[i]
+        alive = [tree for tree in trees if tree.branches]
+        if len(alive) <= len(trees) // 2:  # a few long answers do not carry the many short ones along
+            trees, embeddings = alive, None
 
 
 def _shared(prompts: Sequence[Encoded]) -> list[_Tree]:

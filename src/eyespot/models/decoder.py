@@ -149,7 +149,7 @@ class Decoder(nn.Module):
         gets; and branches share their prefix's keys, so that a tree goes by its longest chain.
         """
         rope, channels = self.config.rope, self.config.channels
-        if rope.type not in ("dynamic", "dynamic_ntk") or (rope.type == "dynamic_ntk" and self.training):
+        if not rope.by_length or (rope.type == "dynamic_ntk" and self.training):
             return rotary_tables(position_ids, rope, channels, dtype)
         cached = cache is not None and cache.length > 0
         lengths = [cache.first] * len(segments.q_lens) if cached else segments.tree_lengths

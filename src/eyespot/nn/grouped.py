@@ -61,7 +61,8 @@ def attend_grouped(
     """As `attend_reference`, for the rules ``causal`` and ``full`` without bias, cap or observer."""
     if k.shape[1] != q.shape[1]:
         repeats = q.shape[1] // k.shape[1]
-        k, v = k.repeat_interleave(repeats, dim=1), v.repeat_interleave(repeats, dim=1)
+        # As `repeat_interleave`, whose backward pass scatters.
+        k, v = (t[:, :, None].expand(-1, -1, repeats, -1).flatten(1, 2) for t in (k, v))
     groups = plan(segments.q_lens, segments.k_lens, segments.parent, segments.rule, window, q.device)
     if len(groups) == 1 and isinstance(groups[0], Rows) and groups[0].run:
         return _rows(q, k, v, groups[0], scale)
@@ -97,7 +98,12 @@ def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(), -math.inf)
     elif group.mask is not None:
         scores = scores.masked_fill(~group.mask[:, None], -math.inf)
-    return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
+    return softmax(scores) @ v
+
+
+def softmax(scores: Tensor) -> Tensor:
+    """Over keys; the kernel computes in fp32 whatever comes in and goes out, and keeps half as much for going back."""
+    return scores.softmax(-1)
 
 
 def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tensor:
@@ -112,7 +118,7 @@ def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tens
     to_own = to_own.masked_fill(~group.own_mask, -math.inf)
     if group.prefix_mask is not None:
         to_prefix = to_prefix.masked_fill(~group.prefix_mask, -math.inf)
-    probs = torch.cat([to_prefix, to_own], dim=-1).softmax(-1, dtype=torch.float32).to(v.dtype)
+    probs = softmax(torch.cat([to_prefix, to_own], dim=-1))
     from_prefix, from_own = probs[..., :lp], probs[..., lp:]
     out = (from_prefix.flatten(2, 3) @ vp).unflatten(2, (nb, lb)) + from_own @ v_
     return out.permute(0, 2, 3, 1, 4).flatten(0, 2).index_select(0, group.keep)

@@ -54,4 +54,11 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Float[Tensor, "*n D"]) -> Float[Tensor, "*n D"]:
         """Apply to the last axis."""
+        x = once(x)
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+def once(x: Tensor) -> Tensor:
+    """What several linear maps read, in the dtype that autocast would give it for each of them anew."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -38,6 +38,11 @@ class RopeConfig(Config):
     sections: tuple[int, ...] = ()
     interleaved: bool = False
 
+    @property
+    def by_length(self) -> bool:
+        """Whether the frequencies depend on how long a sequence is."""
+        return self.type in ("dynamic", "dynamic_ntk")
+
 
 def inverse_frequencies(config: RopeConfig, head_dim: int, device: torch.device | str = "cpu") -> Float[Tensor, " c"]:
     """fp32 (head_dim / 2,)."""
@@ -58,7 +63,7 @@ def for_length(config: RopeConfig, head_dim: int, length: int) -> RopeConfig:
     as in Qwen (Bai et al. 2023); under ``dynamic`` with each token, `factor` times as fast (InternLM2; Llama in
     `transformers`). Other settings do not depend on the length.
     """
-    if config.type not in ("dynamic", "dynamic_ntk"):
+    if not config.by_length:
         return config
     trained = config.original_max_position_embeddings
     if config.type == "dynamic_ntk":

@@ -12,6 +12,7 @@ from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.nn.attention import attend
 from eyespot.nn.cache import KVCache
+from eyespot.nn.mlp import once
 from eyespot.nn.norm import RMSNorm
 from eyespot.nn.rope import rotate
 
@@ -60,6 +61,7 @@ class SelfAttention(nn.Module):
         self, x: Float[Tensor, "T D"], rotary: Rotary | None = None
     ) -> tuple[Float[Tensor, "T H C"], Float[Tensor, "T K C"], Float[Tensor, "T K C"]]:
         """Queries, keys and values, normed and rotated."""
+        x = once(x)
         q, k, v = (p(x).unflatten(-1, (-1, self.head_dim)) for p in (self.q_proj, self.k_proj, self.v_proj))
         if self.q_norm is not None and self.k_norm is not None:
             if self.norm_whole:

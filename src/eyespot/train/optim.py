@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from eyespot.contracts.shapes import Tensor
+from eyespot.train.muon import StackedMuon
 from eyespot.train.run import Stage
 
 # Linear maps that are no hidden matrices: the first and the last of a tower.
@@ -28,7 +29,7 @@ class Optimizer:
         self.parameters = list(named.values())
         self.parts: dict[str, torch.optim.Optimizer] = {}
         if self.names["muon"]:
-            self.parts["muon"] = torch.optim.Muon(
+            self.parts["muon"] = StackedMuon(
                 _groups(named, self.names["muon"], lrs, stage.weight_decay),
                 lr=stage.lr,
                 momentum=stage.momentum,
