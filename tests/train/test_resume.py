@@ -44,7 +44,12 @@ def outcome(config):
 STOPS = [("align", 1), ("align", 3), ("finetune", 2), ("finetune", 3)]
 
 
+FAILS: set[tuple[str, int]] = set()
+
+
 def evaluator(loaded, *, stage, step, out):
+    if (stage, step) in FAILS:
+        raise KeyboardInterrupt
     return float(loaded.module.connector.layers[0].weight.sum())
 
 
@@ -215,6 +220,23 @@ def test_resume_does_not_pass_over_the_verdict_and_a_larger_limit_goes_on_from_t
     found = events(config.replace(max_dropped=0.5), resume=True)
     assert not [e for e in found if isinstance(e, StepDone) and e.stage == "align"]
     assert outcome(config) == outcome(allowed)
+
+
+@pytest.mark.parametrize("every", [0, 1])
+@pytest.mark.parametrize("stage", ["align", "finetune"])
+def test_a_run_killed_in_the_evaluation_at_a_stages_end_loses_no_step(saving, events, straight, stage, every):
+    saving = saving.replace(save_every=every)
+    FAILS.add((stage, 3))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            events(saving)
+    finally:
+        FAILS.clear()
+    found = events(saving, resume=True)
+    assert not [e for e in found if isinstance(e, StepDone) and e.stage == stage]
+    assert outcome(saving) == straight
+    names = sorted(p.name for p in Path(saving.out, "checkpoints").iterdir())
+    assert names[-1] == "01-finetune-00000003-end" and not {"00-align-00000003", "01-finetune-00000003"} & set(names)
 
 
 def test_only_so_many_checkpoints_are_kept(saving, events):

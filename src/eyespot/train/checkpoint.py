@@ -104,11 +104,18 @@ def prune(folder: Path, keep: int) -> None:
     """Keep the newest `keep` checkpoints within a stage and all at a stage's end; a failing delete does no harm."""
     within = sorted(path for path in _checkpoints(folder) if not path.name.endswith("-end"))
     for path in within[:-keep]:
-        try:
-            (path / MARKER).unlink()  # from here on it does not count, however far the deletion gets
-            shutil.rmtree(path)
-        except OSError as error:
-            log.warning("cannot remove the old checkpoint %s: %s", path, error)
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint, if it is there; a failing delete does no harm."""
+    if not path.is_dir():
+        return
+    try:
+        (path / MARKER).unlink()  # from here on it does not count, however far the deletion gets
+        shutil.rmtree(path)
+    except OSError as error:
+        log.warning("cannot remove the old checkpoint %s: %s", path, error)
 
 
 def rng_state() -> dict[str, Any]:

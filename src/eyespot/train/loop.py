@@ -154,13 +154,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                 if config.eval_every and step % config.eval_every == 0 and not over:
                     yield from _evaluate(config, run, loaded, stage, step, result)
                 if not over and (stop.asked or (config.save_every and step % config.save_every == 0)):
-                    state = {
-                        "optimizer": optimizer.state_dict(),
-                        "batches": json.dumps(batches.state()),
-                        "rng": checkpoint.rng_state(),
-                        "before": before,
-                        "elapsed": elapsed,
-                    }
+                    state = _training_state(optimizer, batches, before, elapsed)
                     path = _save(run, index, stage, step, loaded, result, state)
                     checkpoint.prune(run.checkpoints, config.keep)
                     yield Saved(stage.name, step, path)
@@ -168,7 +162,10 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                     stop.end()
                     return
 
-            # The end: what moved, what did not, and a checkpoint that later stages can take parts from.
+            # The end: what moved, what did not, and a checkpoint that later stages can take parts from. Until that is
+            # there, another keeps the last steps: an evaluation may take longer than training did.
+            if config.evaluator is not None and not (within and within["step"] == step):
+                _save(run, index, stage, step, loaded, result, _training_state(optimizer, batches, before, elapsed))
             optimizer.zero_grad()
             batches.close()
             after = preflight.digests(module)
@@ -178,6 +175,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
             finish.record(result, stage.name, step, elapsed, frozen, table, batches)
             yield from _evaluate(config, run, loaded, stage, step, result)
             path = _save(run, index, stage, step, loaded, result, None)
+            checkpoint.remove(path.with_name(path.name.removesuffix("-end")))
             yield Saved(stage.name, step, path)
             finish.judge(config, run, result, stage.name)  # what was trained is safe by now
             yield StageDone(stage.name, step, elapsed, frozen, loaded, str(batches.ledger))
@@ -234,6 +232,17 @@ def _evaluate(
     loaded.module.train()
     result["evaluations"].append({"stage": stage.name, "step": step, "result": found})
     yield Evaluated(stage.name, step, found)
+
+
+def _training_state(optimizer: Optimizer, batches: Any, before: Any, elapsed: float) -> dict[str, Any]:
+    """What a stage goes on from, beside the model."""
+    return {
+        "optimizer": optimizer.state_dict(),
+        "batches": json.dumps(batches.state()),
+        "rng": checkpoint.rng_state(),
+        "before": before,
+        "elapsed": elapsed,
+    }
 
 
 def _save(
