@@ -8,10 +8,13 @@ import pytest
 from eyespot import families
 from eyespot.contracts.contract import AspectTiling
 from eyespot.errors import EyespotError
+from eyespot.inputs.film import Film
+from eyespot.inputs.frames import choose_frames
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import words
 from tests.families.makers import TEMPLATE, family_named, random_module
+from tests.films import film
 
 TOKENS = ["<unk>", "<s>", "</s>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
 
@@ -59,6 +62,44 @@ def test_pictures_and_frames_are_written_as_published(model):
     assert f"Frame1: <img>{tile}</img>\nFrame2: <img>{tile}</img>" in text
     assert "<video>" not in text
     assert [len(m.slots) for m in sample.media] == [16, 8]
+
+
+def test_of_a_film_a_frame_of_each_of_eight_stretches_is_read(model, tmp_path):
+    clip = film(tmp_path / "a.mp4", 40)
+    sample = encoded(model, {"type": "video", "video": clip}, "What?")
+    (medium,) = sample.media
+    assert len(medium.grid_thw) == 8 and "Frame8: " in model.tokenizer.decode(sample.input_ids, skip_special=False)
+    rule = model.contract.frames
+    assert (rule.max_frames, rule.spacing) == (8, "segments")
+    wanted = choose_frames(40, 10.0, rule)
+    with clip.open("rb") as file, Film(file) as opened:
+        frames = [p.pixels for p in opened.frames(wanted.tolist())]
+    (listed,) = encoded(model, {"type": "video", "video": frames, "fps": 2.0}, "What?").media
+    assert np.array_equal(medium.patches, listed.patches)
+    (four,) = encoded(model, {"type": "video", "video": clip, "num_frames": 4}, "What?").media
+    assert len(four.grid_thw) == 4
+
+
+@pytest.mark.parametrize(("said", "expected"), [
+    ({"num_frames": 16}, (None, 16, "segments")),
+    ({"do_sample_frames": True, "num_frames": 4}, (None, 4, "middles")),
+    ({"do_sample_frames": True, "fps": 1, "num_frames": None}, (1.0, 768, "middles")),
+])  # fmt: skip
+def test_frames_that_the_processors_file_names_are_kept(model, tmp_path, said, expected):
+    rewrite(tmp_path / "model", "video_preprocessor_config.json", **said)
+    again = families.load(tmp_path / "model")
+    frames = again.contract.frames
+    assert (frames.fps, frames.max_frames, frames.spacing) == expected
+    families.save(again, tmp_path / "out")
+    (tmp_path / "out" / "eyespot.json").unlink()
+    assert families.load(tmp_path / "out").contract.frames == frames
+
+
+@pytest.mark.parametrize("said", [{"num_frames": 0}, {"num_frames": None, "fps": -1}, {"initial_shift": 0.5}])
+def test_frames_that_cannot_be_chosen_are_refused_by_their_key(model, tmp_path, said):
+    rewrite(tmp_path / "model", "video_preprocessor_config.json", **said)
+    with pytest.raises(EyespotError, match=next(key for key in said if said[key] is not None)):
+        families.load(tmp_path / "model")
 
 
 def test_tiles_of_the_contract_are_written_and_read_back(model, tmp_path):

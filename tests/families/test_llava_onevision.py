@@ -10,6 +10,7 @@ from eyespot.errors import EyespotError
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.tokenizer import words
 from tests.families.makers import SPECIALS, equal, family_named, loaded
+from tests.films import film
 
 TEMPLATE = (
     "{% for m in messages %}{% for p in m.content %}{{ p.text if p.type == 'text' else '<' + p.type + '>' }}"
@@ -82,6 +83,20 @@ def test_a_video_beside_one_picture_leaves_its_tiles(tmp_path):
     still, moving = encode(families.load(tmp_path), picture(30, 60), video(3), "What is in the picture?").media
     assert len(still.grid_thw) == 1 + 2
     assert moving.grid_thw.tolist() == [[1, 4, 4]] * 3 and len(moving.slots) == 3 * 4 + 1
+
+
+def test_of_a_film_so_many_frames_are_taken_from_end_to_end(tmp_path):
+    checkpoint(tmp_path)
+    model = families.load(tmp_path)
+    assert (model.contract.frames.max_frames, model.contract.frames.spacing) == (32, "ends_down")
+    part = {"type": "video", "video": film(tmp_path / "a.mp4", 40)}
+    (medium,) = encode(model, part, "What is in the picture?").media
+    assert len(medium.grid_thw) == 32 and len(medium.slots) == 32 * 4 + 1
+    (few,) = encode(model, part | {"num_frames": 5}, "What is in the picture?").media
+    assert len(few.grid_thw) == 5
+    rewrite(tmp_path, "video_preprocessor_config.json", do_sample_frames=True, num_frames=6)
+    frames = families.load(tmp_path).contract.frames
+    assert (frames.max_frames, frames.spacing) == (6, "steps")
 
 
 def test_a_tokenizer_without_the_videos_token_makes_a_model_for_pictures(tmp_path):

@@ -36,9 +36,22 @@ def test_in_steps_the_last_frame_is_not_reached():
     assert choose_frames(300, 30.0, STEPS)[[0, 1, -1]].tolist() == [0, 15, 285]
 
 
+@pytest.mark.parametrize(("spacing", "total", "expected"), [
+    ("ends_down", 100, [0, 14, 28, 42, 56, 70, 84, 99]),
+    ("middles", 100, [6, 18, 31, 43, 56, 68, 81, 93]),
+    ("segments", 100, [6, 18, 31, 43, 56, 68, 80, 93]),
+    ("segments", 8, [0, 1, 2, 3, 4, 5, 6]),  # 4 twice
+    ("ends_down", 3, [0, 1, 2]),
+])  # fmt: skip
+def test_a_fixed_number_of_frames_lies_as_the_authors_have_it(spacing, total, expected):
+    rule = FrameRule(fps=None, min_frames=1, max_frames=8, multiple=1, spacing=spacing)
+    assert choose_frames(total, 25.0, rule).tolist() == expected
+
+
+SPACINGS = ["ends", "ends_double", "ends_down", "steps", "middles", "segments"]
 rules = st.builds(
     FrameRule, fps=st.sampled_from([None, 0.5, 1.0, 2.0, 7.3]), min_frames=st.integers(1, 9),
-    max_frames=st.integers(9, 800), multiple=st.integers(1, 4), spacing=st.sampled_from(["ends", "steps"]),
+    max_frames=st.integers(9, 800), multiple=st.integers(1, 4), spacing=st.sampled_from(SPACINGS),
 )  # fmt: skip
 
 
@@ -49,7 +62,8 @@ def test_frames_rise_exist_and_are_whole_multiples_up_to_the_most(total, rate, r
     assert (np.diff(chosen) > 0).all()
     assert 0 <= chosen[0] <= chosen[-1] < total
     assert len(chosen) <= rule.max_frames
-    assert len(chosen) % rule.multiple == 0 or len(chosen) == total < rule.multiple
+    doubled = rule.spacing == "segments" and total < 2 * rule.max_frames  # frames that would come twice come once
+    assert len(chosen) % rule.multiple == 0 or len(chosen) == total < rule.multiple or doubled
 
 
 def test_a_caller_asks_for_a_rate_or_a_number():

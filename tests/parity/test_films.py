@@ -6,6 +6,7 @@ they are imported, and only what is their own arithmetic is called (choice of fr
 
 import json
 import math
+from contextlib import ExitStack
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -154,3 +155,31 @@ def test_a_model_reads_a_file_as_theirs_reads_its_frames(theirs, clip, make, tmp
 
 def _colour(values) -> torch.Tensor:
     return torch.tensor(values).view(1, 1, 3, 1, 1)
+
+
+SAMPLERS = {
+    "middles": ("internvl.video_processing_internvl", "InternVLVideoProcessor"),
+    "steps": ("llava_onevision.video_processing_llava_onevision", "LlavaOnevisionVideoProcessor"),
+}
+
+
+@pytest.fixture(scope="module")
+def samplers():
+    """Bare processors of models that take a fixed number of frames."""
+    with ExitStack() as stack:
+        yield {name: stack.enter_context(video_processor(*where)) for name, where in SAMPLERS.items()}
+
+
+@pytest.mark.parametrize("spacing", SAMPLERS)
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(total=st.integers(1, 60000), count=st.integers(1, 64))
+def test_a_fixed_number_of_frames_is_chosen_as_by_transformers(samplers, spacing, total, count):
+    if count > total:
+        return  # which they refuse; we take what there is
+    theirs = samplers[spacing]
+    theirs.num_frames, theirs.fps, theirs.initial_shift = count, None, True
+    expected = theirs.sample_frames(VideoMetadata(total_num_frames=total, fps=25.0)).tolist()
+    rule = FrameRule(fps=None, min_frames=1, max_frames=count, multiple=1, spacing=spacing)
+    ours = choose_frames(total, 25.0, rule).tolist()
+    assert ours == expected[: len(ours)] and len(ours) == count
+    assert set(expected[count:]) <= {total}

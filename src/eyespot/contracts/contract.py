@@ -192,8 +192,10 @@ class FrameRule(Config):
         min_frames, max_frames: how many there are at least, where the film has them, and at most.
         multiple: the number of frames is rounded down to it (frames that a patch spans).
         spacing: ``ends``: evenly from the first frame to the last, rounded (the authors' tools); ``ends_double``: the
-            same, counted in double precision (transformers for Qwen3-VL); ``steps``: a frame from the start of each of
-            so many equal stretches (transformers for its predecessors).
+            same, counted in double precision (transformers for Qwen3-VL); ``ends_down``: the same, rounded down (the
+            authors of LLaVA); ``steps``: a frame from the start of each of so many equal stretches (transformers for
+            most models); ``middles``: from the middle of each (transformers for InternVL); ``segments``: the same up to
+            the last frame, each rounded (the authors of InternVL).
         max_total_pixels: area of all times of a video, where a time is the frames that one patch spans; each frame's
             `max_pixels` shrinks to its share, though not below 1.05 × `min_pixels`. None: only frames are limited.
     """
@@ -202,7 +204,7 @@ class FrameRule(Config):
     min_frames: int = 4
     max_frames: int = 768
     multiple: int = 2
-    spacing: Literal["ends", "ends_double", "steps"] = "ends"
+    spacing: Literal["ends", "ends_double", "ends_down", "steps", "middles", "segments"] = "ends"
     max_total_pixels: int | None = None
 
     def __post_init__(self) -> None:
@@ -238,6 +240,8 @@ class TextRule(Config):
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
         clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip`` or ``lower``.
+        prefix: what stands before a contrastive text.
+        ends: whether `eos_token` is put behind a contrastive text, by a tokenizer that adds none of itself.
     """
 
     template: str | None = None
@@ -257,6 +261,8 @@ class TextRule(Config):
     frame_form: str | None = later(None)
     frame_join: str = later("\n")
     frame_place: str | None = later(None)
+    prefix: str = later("")
+    ends: bool = later(False)
 
     def __post_init__(self) -> None:
         """Refuse forms that would lose the medium or count it twice."""

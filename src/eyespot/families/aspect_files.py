@@ -6,13 +6,15 @@ behind several tiles; ``max_patches: 1`` is how a checkpoint says that it does n
 
 from typing import Any
 
-from eyespot.contracts.contract import AspectTiling, ImageRule
+from eyespot.contracts.contract import AspectTiling, FrameRule, ImageRule
 from eyespot.errors import EyespotError
 from eyespot.families import sidefiles
 from eyespot.families.family import Files, Json, section, unsupported
+from eyespot.families.framing import counted_keys, counted_rule
 from eyespot.models.vlm import VlmConfig
 
 _IMAGE = "GotOcr2ImageProcessor"
+FRAMES = 8  # of a film, as the model cards have it
 _CLASS = {  # what the published class does with keys that its file leaves out
     "do_resize": True, "size": {"height": 384, "width": 384}, "resample": 3, "do_rescale": True,
     "rescale_factor": 1 / 255, "do_normalize": True, "image_mean": sidefiles.CLIP_MEAN,
@@ -39,7 +41,12 @@ def video_rule(files: Files, config: VlmConfig) -> ImageRule:
     return _rule({**_CLASS, **(sidefiles.video_processor(files) or _published(config))}, config)
 
 
-def files_of(image: ImageRule, video: ImageRule | None) -> dict[str, Any]:
+def frame_rule(files: Files) -> FrameRule:
+    """Which frames of a film are taken."""
+    return counted_rule(sidefiles.video_processor(files), FRAMES, "segments", "middles")
+
+
+def files_of(image: ImageRule, video: ImageRule | None, frames: FrameRule | None = None) -> dict[str, Any]:
     """preprocessor_config.json and its like for the rules.
 
     Raises:
@@ -53,7 +60,7 @@ def files_of(image: ImageRule, video: ImageRule | None) -> dict[str, Any]:
     files = {"preprocessor_config.json": {"image_processor_type": _IMAGE, "processor_class": "InternVLProcessor"} | raw}
     if video is not None:
         kind = {"video_processor_type": "InternVLVideoProcessor", "processor_class": "InternVLProcessor"}
-        files["video_preprocessor_config.json"] = kind | _file(video)
+        files["video_preprocessor_config.json"] = kind | _file(video) | counted_keys(frames)
     side = image.size[0] // image.patch_size // image.merge_size
     files["processor_config.json"] = {"processor_class": "InternVLProcessor", "image_seq_length": side**2}
     return files

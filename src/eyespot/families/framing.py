@@ -60,3 +60,35 @@ def frame_keys(frames: FrameRule | None, rule: ImageRule) -> dict[str, Any]:
     if frames.fps is None:
         return raw | {"num_frames": frames.max_frames}
     return raw | {"fps": frames.fps, "min_frames": frames.min_frames, "max_frames": frames.max_frames}
+
+
+def counted_rule(raw: Json, count: int, authors: str, theirs: str) -> FrameRule:
+    """The rule of a model that takes a fixed number of frames, however long the film.
+
+    Args:
+        raw: the video processor's file; it may name another number, or a rate.
+        count: frames that the authors take.
+        authors: how these lie, where `transformers` does not choose (``do_sample_frames``).
+        theirs: how they lie where it does.
+    """
+    fps, own = raw.get("fps"), raw.get("num_frames")
+    if own is not None:
+        check_sizes(raw, ("num_frames",), "video processor: ")
+        fps = None
+    if fps is not None and (not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < float("inf")):
+        raise unsupported("fps", fps, "a positive number")
+    if raw.get("initial_shift", True) is not True:
+        raise unsupported("initial_shift", raw["initial_shift"], "true")
+    return FrameRule(
+        fps=None if fps is None else float(fps), min_frames=1, multiple=1,
+        max_frames=own or (count if fps is None else FrameRule().max_frames),
+        spacing=theirs if raw.get("do_sample_frames") else authors,
+    )  # fmt: skip
+
+
+def counted_keys(frames: FrameRule | None) -> dict[str, Any]:
+    """The inverse of `counted_rule`."""
+    if frames is None:
+        return {}
+    own = {"num_frames": frames.max_frames} if frames.fps is None else {"fps": frames.fps}
+    return {"do_sample_frames": frames.spacing in ("steps", "middles"), **own}

@@ -111,7 +111,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     )  # fmt: skip
     image = aspect_files.image_rule(files, config)
     aspect_files.check_sequence(files, image)
-    return Contract(image=image, text=text, coordinates="thousand", video=aspect_files.video_rule(files, config))
+    video, frames = aspect_files.video_rule(files, config), aspect_files.frame_rule(files)
+    return Contract(image=image, text=text, coordinates="thousand", video=video, frames=frames)
 
 
 def _named(files: Files, key: str, published: str) -> str:
@@ -129,7 +130,9 @@ def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
     """Processor files that both ages of `transformers` read."""
     if contract.image is None:
         raise EyespotError("layout-unsupported", "InternVL takes pictures (contract.image)")
-    return aspect_files.files_of(contract.image, contract.video) | sidefiles.template_files(contract.text.template)
+    return aspect_files.files_of(contract.image, contract.video, contract.frames) | sidefiles.template_files(
+        contract.text.template
+    )
 
 
 def tiny() -> dict[str, Any]:

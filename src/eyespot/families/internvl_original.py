@@ -10,7 +10,7 @@ from typing import Any
 
 from eyespot.contracts.contract import AspectTiling, Contract, ImageRule
 from eyespot.errors import EyespotError
-from eyespot.families import forms, internlm2, internvl_prompts, sidefiles
+from eyespot.families import aspect_files, forms, internlm2, internvl_prompts, sidefiles
 from eyespot.families.decoders import canonical, decoder_rules
 from eyespot.families.family import MAX_SIDE, Context, Files, Json, differences, section, unsupported
 from eyespot.families.intern_towers import AUTHORS_TOWER, authors_rules
@@ -140,7 +140,8 @@ def contract_from(files: Files, config: VlmConfig, tokenizer: Tokenizer | None) 
         text = text.replace(template=template, stop_tokens=_stops(files, raw["template"], tokenizer))
     image = _image_rule(raw, config)
     frame = image.replace(aspect_tiling=None, resize="exact", pad_color=(0, 0, 0))
-    return Contract(image=image, text=text, coordinates="thousand", video=frame)
+    frames = aspect_files.frame_rule({})
+    return Contract(image=image, text=text, coordinates="thousand", video=frame, frames=frames)
 
 
 def _stops(files: Files, name: str, tokenizer: Tokenizer | None) -> tuple[int, ...]:

@@ -14,6 +14,8 @@ from eyespot.contracts.contract import Contract, ImageRule
 from eyespot.errors import EyespotError
 from eyespot.families import llava, llava_next, sidefiles
 from eyespot.families.family import Context, Family, Files, Json, section, unsupported
+from eyespot.families.framing import counted_keys, counted_rule
+from eyespot.families.llava_original import FRAMES
 from eyespot.families.sidefiles import CLIP_MEAN, CLIP_STD, PROCESSORS, TILED_ALONE
 from eyespot.families.towers import SIGLIP_VISION
 from eyespot.families.vocabulary import check_image_token
@@ -77,7 +79,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
             return contract
         check_image_token(token, raw["video_token_index"], tokenizer, config, "video_token_index")
     text = contract.text.replace(video_token=token, video_token_id=raw["video_token_index"])
-    return contract.replace(text=text, video=_video_rule(files, config))
+    frames = counted_rule(sidefiles.video_processor(files), FRAMES, "ends_down", "steps")
+    return contract.replace(text=text, video=_video_rule(files, config), frames=frames)
 
 
 def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
@@ -95,6 +98,7 @@ def contract_to_hf(contract: Contract, config: VlmConfig) -> dict[str, Any]:
         own["video_token"] = text.video_token
         frames = sidefiles.image_files(contract.video, SIGLIP_VISION.processor)["preprocessor_config.json"]
         del frames["image_processor_type"]
+        frames |= counted_keys(contract.frames)
         files["video_preprocessor_config.json"] = frames | {"video_processor_type": "LlavaOnevisionVideoProcessor"}
     return files
 

@@ -15,6 +15,7 @@ from eyespot.errors import EyespotError
 from eyespot.families import forms, sidefiles
 from eyespot.families.decoders import HEAD, decoder_rules
 from eyespot.families.family import Context, Json, unsupported
+from eyespot.families.framing import counted_rule
 from eyespot.families.towers import FORMS, form_of, vision_rules
 from eyespot.inputs.templates import CHATML, VICUNA, with_images
 from eyespot.inputs.tokenizer import Tokenizer
@@ -41,6 +42,7 @@ _TOWER = "model.vision_tower.vision_tower.vision_model."
 # How a video's frames are pooled and ended: the one way that is supported.
 _VIDEO = {"mm_spatial_pool_mode": "bilinear", "mm_spatial_pool_stride": 2, "mm_newline_position": "one_token"}
 _VIDEO_TOKEN = "<video>"
+FRAMES = 32  # of a film, in training and evaluation (Li et al. 2024, section 4)
 
 
 def is_original(raw: Json) -> bool:
@@ -165,6 +167,7 @@ def _tiled(image: ImageRule, ratio: str, raw: Json) -> dict[str, Any]:
         rules["several"] = sidefiles.padded(whole).replace(newline="once")
         if all(raw.get(key, value) == value for key, value in _VIDEO.items()) and "mm_spatial_pool_mode" in raw:
             rules["video"] = whole.replace(pool=_VIDEO["mm_spatial_pool_stride"], newline="once")
+            rules["frames"] = counted_rule({}, FRAMES, "ends_down", "steps")
     return rules
 
 

@@ -3,7 +3,8 @@
 The ways of the field give the same number of frames from different places, and count in single precision or double,
 which decides which frame a half falls to; so does this. Upstream: qwen-vl-utils vision_process.py (``ends``),
 transformers video_processing_qwen2_vl.py (``steps``, and the shared area of frames), video_processing_qwen3_vl.py
-(``ends_double``).
+(``ends_double``), video_processing_internvl.py (``middles``); ``load_video`` of the model cards of LLaVA-OneVision
+(``ends_down``) and of InternVL2.5 (``segments``).
 """
 
 import math
@@ -69,6 +70,14 @@ def choose_frames(total: int, rate: float, rule: FrameRule) -> Int[np.ndarray, "
     count = count_frames(total, rate, rule)
     if rule.spacing == "ends_double":
         return np.linspace(0, total - 1, count).round().astype(np.int64)
+    if rule.spacing == "ends_down":
+        return np.linspace(0, total - 1, count, dtype=np.int64)
+    if rule.spacing == "segments":
+        stretch = (total - 1) / count
+        # Of a film hardly longer than that many frames theirs takes some twice; here each comes once.
+        return np.unique(np.array([int(stretch / 2 + np.round(stretch * i)) for i in range(count)], np.int64))
+    if rule.spacing == "middles":
+        return torch.arange(total / count / 2, total, total / count).int()[:count].long().numpy()
     if rule.spacing == "ends":
         return torch.linspace(0, total - 1, count).round().long().numpy()
     return torch.arange(0, total, total / count).int()[:count].long().numpy()  # rounding may give one too many
