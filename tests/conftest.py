@@ -13,6 +13,19 @@ import socket
 import numpy as np
 import pytest
 import torch
+from beartype import BeartypeConf
+from beartype.claw import beartype_package
+from jaxtyping import install_import_hook
+
+# In every test types are checked, and shapes where they are stated. jaxtyping's hook, which does both, costs several
+# times as much for each call, so that it takes the modules with shapes alone (structure/test_shapes.py knows them).
+SHAPED = (
+    "contracts.batch", "contracts.protocols", "engine", "inputs.fast", "inputs.frames", "inputs.patches",
+    "inputs.processor", "inputs.resize", "models", "nn", "runtime.dist", "train", "weights.peft",
+)  # fmt: skip
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook([f"eyespot.{name}" for name in SHAPED], CHECKER)
+beartype_package("eyespot", conf=BeartypeConf(is_pep484_tower=True, claw_is_pep526=False))
 
 torch.set_num_threads(1)
 

@@ -1,11 +1,14 @@
 """Tiny checkpoints by hand: a family's own tiny config, random weights, a word tokenizer, a template."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from eyespot import families
 from eyespot.contracts.contract import Contract
+from eyespot.errors import EyespotError
+from eyespot.families.family import Context
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import Tokenizer, words
 
@@ -34,12 +37,25 @@ def random_module(config, seed: int = 0) -> torch.nn.Module:
     return module.eval()
 
 
+def layouts(family: families.Family, config: Any) -> list[str]:
+    """The layouts that can hold this config."""
+    able = []
+    for name, layout in family.layouts.items():
+        try:
+            layout.config_to_hf(config, Context())
+        except EyespotError as error:
+            assert error.code == "layout-unsupported"
+        else:
+            able.append(name)
+    return able
+
+
 def loaded(family, config, layout: str | None = None, tokens: Tokenizer | None = None, **files) -> families.Loaded:
     """A model as if it had been read."""
     if family.name == "eyespot":
         files.setdefault("eyespot.json", {"contract": Contract().to_dict()})
     contract = family.contract_from_hf(files, config, tokens)
-    layout = layout or next(iter(family.layouts))
+    layout = layout or next(iter(layouts(family, config) or family.layouts))
     return families.Loaded(random_module(config), Processor(contract, tokens), contract, family.name, layout)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from eyespot import families
 from tests.families import laws
-from tests.families.makers import CASES, IDS, loaded
+from tests.families.makers import CASES, IDS, layouts, loaded
 
 cases = pytest.mark.parametrize(("family", "case"), CASES, ids=IDS)
 FIRST = list({f.name: (f, name) for f, name in reversed(CASES)}.values())  # one case of each family
@@ -27,7 +27,7 @@ def test_the_key_map_is_a_bijection_onto_the_models_tensors(family, case):
 @firsts
 def test_a_fresh_model_is_written_and_read_back_in_every_layout(family, case, tmp_path):
     config = family.tiny()[case]
-    for name in laws.layouts(family, config):
+    for name in layouts(family, config):
         made = loaded(family, config, name)
         assert laws.what_is_written_is_read_back(made, name, tmp_path / name).family == family.name
 

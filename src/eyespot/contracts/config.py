@@ -1,6 +1,7 @@
 """Configs are frozen dataclasses; files and `key=value` only fill them. An unknown key names the nearest one."""
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -23,8 +24,7 @@ class Config:
             EyespotError: ``config-unknown-key`` naming the nearest key; ``config-value`` for a value of a wrong type.
         """
         _expect(isinstance(data, Mapping), data, f"a mapping ({cls.__name__})", where or cls.__name__)
-        known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        hints = typing.get_type_hints(cls)
+        known, hints = _fields(cls)
         values = {}
         for key, value in data.items():
             at = f"{where}.{key}" if where else key
@@ -49,6 +49,12 @@ class Config:
     def replace(self: AnyConfig, **changes: Any) -> AnyConfig:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+
+
+@functools.cache
+def _fields(cls: type) -> tuple[dict[str, dataclasses.Field], dict[str, Any]]:
+    """Fields of a config and their types, by name."""
+    return {f.name: f for f in dataclasses.fields(cls)}, typing.get_type_hints(cls)
 
 
 def _plain(value: Any) -> Any:
