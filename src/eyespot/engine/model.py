@@ -136,15 +136,16 @@ class Model:
     # ---------------------------------------------------------------------------------------------- vectors of pictures
 
     @torch.inference_mode()
-    def encode_images(self, images: Any) -> Float[Tensor, "B D"]:
+    def encode_images(self, images: Any, queried: bool = False) -> Float[Tensor, "B D"]:
         """One vector for each picture (paths, PIL images, uint8 arrays, bytes, URLs).
 
         Of two towers: unit vectors in their common space. Of an image tower alone (DINOv2, ViT, CLIP's): the pooled
         vector as the published model gives it, of any length: only a common space says that length means nothing.
+        `queried` (InternVL-G): joined with what the text tower's queries see of them.
         """
         if isinstance(self.module, VisionEncoder):
             return self.module.pooled(self._pictures(images))
-        return self._dual("encode_images").encode_images(self._pictures(images))
+        return self._dual("encode_images").encode_images(self._pictures(images), queried)
 
     @torch.inference_mode()
     def features(self, images: Any, layers: Sequence[int] = (-1,), norm: bool = False) -> PatchFeatures:

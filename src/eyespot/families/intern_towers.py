@@ -4,6 +4,7 @@ Learned scales on both branches of a block, and no norm behind the last. The tow
 no bias on q, k and v, and norms q and k over all heads together; that of 300 million has LayerNorm and those biases.
 """
 
+from dataclasses import replace
 from typing import Any
 
 from eyespot.families.family import Json, unsupported
@@ -99,6 +100,24 @@ def authors_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[R
         Rule(block + "mlp.{}.{}", "blocks.{}.mlp.{}.{}"),
     ]
     return within(rules, theirs, ours)
+
+
+_TIMM = {  # the authors' later names: those of their first file
+    "embeddings.class_embedding": "cls_token", "embeddings.position_embedding": "pos_embed",
+    "embeddings.patch_embedding.": "patch_embed.proj.", "encoder.layers.": "blocks.", ".ls1": ".ls1.gamma",
+    ".ls2": ".ls2.gamma",
+}  # fmt: skip
+
+
+def timm_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Rule]:
+    """Names of the authors' first file, below a prefix on each side."""
+    rules = []
+    for rule in authors_rules(config, "", ours):
+        name = rule.theirs
+        for later, first in _TIMM.items():
+            name = name.replace(later, first)
+        rules.append(replace(rule, theirs=theirs + name))
+    return rules
 
 
 def hf_rules(config: VitConfig, theirs: str = "", ours: str = "") -> list[Rule]:

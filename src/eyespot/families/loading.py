@@ -31,6 +31,8 @@ from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 TABLE = {
     "internvl": "eyespot.families.internvl",
     "internvl_chat": "eyespot.families.internvl",
+    "internvl_c": "eyespot.families.internvl_c",
+    "intern_vit_6b": "eyespot.families.intern_vit",
     "llava": "eyespot.families.llava",
     "llava_llama": "eyespot.families.llava",
     "llava_mistral": "eyespot.families.llava",
@@ -58,9 +60,11 @@ TABLE = {
     "qwen3_vl": "eyespot.families.qwen3_vl",
     "eyespot": "eyespot.families.eyespot_native",
 }
+# A type that two families are published under: the key of config.json that tells, and the type it then stands for.
+SHARED = {"internvl": ("qllama_config", "internvl_c")}
 # Known by name and not read; without this the nearest name would be proposed.
 UNREAD = {"qwen3_vl_moe": "has a mixture of experts in its decoder; of Qwen3-VL the dense form is read, qwen3_vl"}
-DESCRIBED = ("open_clip",)  # of these, what may come without a readable config.json
+DESCRIBED = ("open_clip", "internvl_c")  # of these, what may come without a readable config.json
 PARTS = {
     "vision_encoder": ("vision_encoder.",),
     "connector": ("connector.", "deep_connectors."),
@@ -189,7 +193,7 @@ def _config_and_tensors(folder: Path, files: dict[str, Any], parts: Parts) -> tu
 
 def _other_configs(files: Mapping[str, Any]) -> bool:
     names = {layout.config_name for name in DESCRIBED for layout in family_of({"model_type": name}).layouts.values()}
-    return bool(names & files.keys())
+    return bool((names - {"config.json"}) & files.keys())
 
 
 def family_of(raw: Json, where: str = "") -> Family:
@@ -199,6 +203,8 @@ def family_of(raw: Json, where: str = "") -> Family:
         EyespotError: ``unknown-family`` naming the nearest ``model_type``; ``not-supported`` for one that is known.
     """
     model_type = raw.get("model_type")
+    key, other = SHARED.get(model_type, (None, None)) if isinstance(model_type, str) else (None, None)
+    model_type = other if key in raw else model_type
     if isinstance(model_type, str) and model_type in TABLE:
         return importlib.import_module(TABLE[model_type]).FAMILY
     for found in entry_points(group="eyespot.families", name=str(model_type)):  # of other packages
@@ -243,8 +249,10 @@ def open_part(name: str, path_or_id: str | PathLike[str]) -> Part:
     if config is None or not tensors:
         raise EyespotError("compose-mismatch", f"this {opened.family.name} checkpoint has no {name}", where=where)
     if isinstance(config, VitConfig):  # a tower inside a larger model has no place for the contrastive projection
-        config = config.replace(projection_size=None)
-        tensors = {key: t for key, t in tensors.items() if not key.startswith("vision_encoder.projection.")}
+        projects = config.pool == "mean_query"
+        config = config.replace(projection_size=None, **({"pool": "none"} if projects else {}))
+        gone = ("vision_encoder.projection.", *(["vision_encoder.pool."] if projects else []))
+        tensors = {key: t for key, t in tensors.items() if not key.startswith(gone)}
     return Part(config, tensors, opened.files, opened.folder)
 
 

@@ -188,6 +188,8 @@ FAMILY = Family(
     contract_from_hf=contract_from_hf,
     contract_to_hf=lambda contract, config: {},
     tiny=tiny,
-    holds=lambda config: isinstance(config, DualConfig),
+    holds=lambda config: (
+        isinstance(config, DualConfig) and isinstance(config.text, (TextEncoderConfig, PostNormTextConfig))
+    ),
     describe=describe,
 )

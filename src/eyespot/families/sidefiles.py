@@ -168,6 +168,12 @@ def image_rule(
     return padded(rule) if resize == "pad" else rule
 
 
+def imagenet_rule(files: Files, **sizes: Any) -> ImageRule:
+    """As `image_rule` of CLIP's class, whose colours are ImageNet's where no file says others."""
+    rule = image_rule(files, "CLIPImageProcessor", **sizes)
+    return rule if image_processor(files) else rule.replace(mean=IMAGENET_MEAN, std=IMAGENET_STD)
+
+
 def image_processor(files: Files) -> dict[str, Any]:
     """The image processor's settings, wherever the checkpoint keeps them."""
     nested = files.get("processor_config.json", {}).get("image_processor")

@@ -34,7 +34,11 @@ def text_ids(texts: Sequence[str], tokenizer: Tokenizer, rule: TextRule) -> np.n
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise EyespotError("argument", "expected a list of texts")
-    rows = [tokenizer.encode_cut(clean_text(text, rule.clean), rule.max_length) for text in texts]
+    end = [tokenizer.id_of(rule.eos_token)] if rule.ends else []
+    if None in end:
+        raise EyespotError("tokenizer-token", f"texts end with {rule.eos_token!r}, which the tokenizer does not know")
+    room = rule.max_length and rule.max_length - len(end)
+    rows = [tokenizer.encode_cut(rule.prefix + clean_text(text, rule.clean), room) + end for text in texts]
     pad = next((i for t in (rule.pad_token, rule.eos_token) if (i := tokenizer.id_of(t)) is not None), None)
     length = rule.max_length if rule.pad_to_max and rule.max_length else max(map(len, rows))
     if pad is None and any(len(row) < length for row in rows):

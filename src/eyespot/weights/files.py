@@ -258,7 +258,7 @@ def _inside(folder: Path, name: str, index: Path) -> Path:
 
 def _open(file: Path) -> Iterator[tuple[str, Callable[[], Tensor], Callable[[], Tensor]]]:
     """Names of one file, what reads each tensor, and what tells its shape and dtype."""
-    if file.suffix in (".bin", ".pt"):
+    if file.suffix in (".bin", ".pt", ".pth"):
         for name, tensor in _unpickled(file).items():
             yield name, lambda t=tensor: t, lambda t=tensor: t
         return
@@ -278,9 +278,10 @@ def _read(file: Path, name: str) -> Tensor:
 
 
 def _found(folder: Path) -> Path | None:
-    """The file that holds the weights, or their index; OpenAI's CLIPs are a lone .pt without a config beside it."""
+    """The file that holds the weights, or their index; some models are a lone .pt or .pth with no config beside it."""
     found = next((folder / name for name in _CANDIDATES if (folder / name).exists()), None)
-    lone = sorted(folder.glob("*.pt")) if found is None and not (folder / "config.json").exists() else []
+    bare = found is None and not (folder / "config.json").exists()
+    lone = sorted(p for p in folder.iterdir() if p.suffix in (".pt", ".pth")) if bare and folder.is_dir() else []
     return lone[0] if len(lone) == 1 else found
 
 

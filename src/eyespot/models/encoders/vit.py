@@ -25,10 +25,8 @@ from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Tensor
 from eyespot.errors import EyespotError
 from eyespot.models.encoders.blocks import EncoderBlock, layer_index
+from eyespot.models.encoders.pools import AttentionPool, MeanQueryPool
 from eyespot.models.encoders.stems import ConvStem, PatchStem
-from eyespot.nn.attention import attend
-from eyespot.nn.mlp import Mlp
-from eyespot.nn.self_attention import SelfAttention
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,9 @@ class VitConfig(Config):
         class_token: a learned token before the patches (CLIP).
         pre_norm: a LayerNorm before block 0 (CLIP's `pre_layrnorm`).
         post_norm: ``none``; ``pooled``: on the pooled vector only (CLIP); ``sequence``: on all tokens (SigLIP).
-        pool: ``class``, ``map`` (SigLIP's attention head), ``mean`` or ``none``.
+        pool: ``class``, ``map`` (SigLIP's attention head), ``mean_query`` (InternVL-C's, which projects), ``mean`` or
+            ``none``.
+        pool_heads: of the attention of ``mean_query``.
         pooled_dense: a dense layer of the same width with ``tanh`` on the pooled vector (ViT's and BERT's pooler).
         projection_size: width of the contrastive space; None: no projection.
         stem: ``patch`` (one linear map of each patch) or ``conv`` (stride-2 convolutions down to the patch grid).
@@ -71,7 +71,8 @@ class VitConfig(Config):
     activation: Literal["gelu", "gelu_tanh", "quick_gelu", "relu", "silu"] = "gelu"
     qkv_bias: bool = True
     post_norm: Literal["none", "pooled", "sequence"] = "none"
-    pool: Literal["none", "class", "map", "mean"] = "none"
+    pool: Literal["none", "class", "map", "mean", "mean_query"] = "none"
+    pool_heads: int = 16
     pooled_dense: Literal["none", "tanh"] = "none"
     projection_size: int | None = None
     projection_bias: bool = False
@@ -124,11 +125,10 @@ class VisionEncoder(nn.Module):
             for _ in range(config.num_layers)
         )  # fmt: skip
         self.post_norm = nn.LayerNorm(size, config.norm_eps) if config.post_norm != "none" else None
-        self.pool = AttentionPool(config) if config.pool == "map" else None
+        self.pool = _pool(config)
         self.dense = nn.Linear(size, size) if config.pooled_dense == "tanh" else None
-        self.projection = (
-            nn.Linear(size, config.projection_size, bias=config.projection_bias) if config.projection_size else None
-        )
+        projects = config.projection_size and config.pool != "mean_query"
+        self.projection = nn.Linear(size, config.projection_size, bias=config.projection_bias) if projects else None
 
     def features(
         self, media: MediaBatch, layers: tuple[int, ...] = (-1,), keep_class: bool = False
@@ -147,11 +147,12 @@ class VisionEncoder(nn.Module):
 
     def pooled(self, media: MediaBatch) -> Float[Tensor, "B O"]:
         """One vector for each tile, not normalised."""
-        last = self.config.num_layers
-        x = self._hidden_states(media, stop=last, keep={last})[last]
+        return self.pool_tokens(self.features(media, (-1,), keep_class=True), self.lengths(media))
+
+    def pool_tokens(self, x: Float[Tensor, "T E"], lengths: tuple[int, ...]) -> Float[Tensor, "B O"]:
+        """One vector for each stretch of `lengths` tokens, which are the last block's, all of them."""
         if self.config.post_norm == "sequence" and self.post_norm is not None:
             x = self.post_norm(x)
-        lengths = self._lengths(media)
         if self.pool is not None:
             x = self.pool(x, lengths)
         elif self.config.pool == "class":
@@ -181,7 +182,7 @@ class VisionEncoder(nn.Module):
 
     def _hidden_states(self, media: MediaBatch, stop: int, keep: set[int]) -> dict[int, Tensor]:
         x = self._embed(media)
-        segments = Segments.of(self._lengths(media), rule="full")
+        segments = Segments.of(self.lengths(media), rule="full")
         states = {0: x} if 0 in keep else {}
         for i, block in enumerate(self.blocks[:stop], start=1):
             x = block(x, segments)
@@ -235,31 +236,19 @@ class VisionEncoder(nn.Module):
         resized = F.interpolate(square, size=grid[1:], mode=mode, align_corners=False, antialias=smooth)
         return torch.cat([first, resized[0].permute(1, 2, 0).flatten(0, 1).to(first.dtype)])
 
-    def _lengths(self, media: MediaBatch) -> tuple[int, ...]:
+    def lengths(self, media: MediaBatch) -> tuple[int, ...]:
+        """Tokens of each tile."""
         return tuple(t * h * w + self.config.extra_tokens for t, h, w in media.grids)
 
     def _patches_only(self, x: Float[Tensor, "T E"], media: MediaBatch) -> Float[Tensor, "N E"]:
-        lengths, extra = self._lengths(media), self.config.extra_tokens
+        lengths, extra = self.lengths(media), self.config.extra_tokens
         if len(set(lengths)) == 1:
             return x.unflatten(0, (len(lengths), lengths[0]))[:, extra:].flatten(0, 1)
         return torch.cat([part[extra:] for part in x.split(lengths)])
 
 
-class AttentionPool(nn.Module):
-    """SigLIP's MAP head: a learned probe attends to the tokens, then ``y + mlp(norm(y))``."""
-
-    def __init__(self, config: VitConfig) -> None:
-        super().__init__()
-        size = config.hidden_size
-        self.probe = nn.Parameter(torch.empty(size))
-        self.attn = SelfAttention(size, config.num_heads)
-        self.norm = nn.LayerNorm(size, config.norm_eps)
-        self.mlp = Mlp(size, config.intermediate_size, config.activation)
-
-    def forward(self, x: Float[Tensor, "T E"], lengths: tuple[int, ...]) -> Float[Tensor, "B E"]:
-        """One vector for each stretch of `lengths` tokens."""
-        from_probe, _, _ = self.attn.project(self.probe[None].to(x.dtype))
-        _, k, v = self.attn.project(x)
-        segments = Segments((1,) * len(lengths), lengths, (-1,) * len(lengths), rule="full")
-        y = self.attn.finish(attend(from_probe.expand(len(lengths), -1, -1), k, v, segments))
-        return y + self.mlp(self.norm(y))
+def _pool(config: VitConfig) -> nn.Module | None:
+    size = config.hidden_size
+    if config.pool == "map":
+        return AttentionPool(size, config.num_heads, config.intermediate_size, config.activation, config.norm_eps)
+    return MeanQueryPool(size, config.pool_heads, config.output_size) if config.pool == "mean_query" else None
