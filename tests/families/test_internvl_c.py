@@ -26,9 +26,9 @@ def apart(ours: torch.Tensor, theirs: list[float]) -> float:
     return float((ours - expected).abs().max() / expected.abs().max())
 
 
-def pictures() -> list[np.ndarray]:
+def pictures(sizes: list[list[int]] = GOLDEN["sizes"]) -> list[np.ndarray]:
     found = []
-    for width, height in GOLDEN["sizes"]:
+    for width, height in sizes:
         y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
         found.append(((x * 7 + y * 13 + c * 50 + x * y) % 256).astype(np.uint8))
     return found
@@ -163,3 +163,24 @@ def test_a_model_without_queries_says_so(tmp_path):
     model = eyespot.load(checkpoint(tmp_path / "theirs", "first-plain"))
     with pytest.raises(EyespotError, match="not-supported.*queries"):
         model.encode_images(pictures(), queried=True)
+
+
+def test_the_published_sizes_follow_from_the_first_files_shapes():
+    """The classes' own defaults and the Llama beside them: InternViT-6B of 48 blocks, Chinese-Alpaca 7B."""
+    text = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32}
+    raw = {"model_type": "internvl_c", "vision_config": {}, "qllama_config": text | {"vocab_size": 49954}}
+    family = family_named("internvl_c")
+    config = family.config_from_hf(raw, (), {})
+    module = families.build(config, "meta")
+    assert round(sum(p.numel() for p in module.vision_encoder.parameters()) / 1e9, 2) == 5.94  # 5.91 and the pool
+    assert round(sum(p.numel() for p in module.parameters()) / 1e9, 1) == 12.6  # "InternVL-C 13B"
+    stored = family.layouts["first"].keymap(config).to_theirs(dict(module.state_dict()))
+    assert {
+        "blocks.47.ls2.gamma",
+        "transformer.layers.31.mlp.up_proj.weight",
+        "clip_projector.cross_attn.q_bias",
+    } <= set(stored)
+    assert family.config_from_hf(family.describe({}, stored), tuple(stored), {}) == config
+    whole = families.build(family.config_from_hf(raw | {"model_type": "internvl"}, (), {}), "meta")
+    assert round(sum(p.numel() for p in whole.parameters()) / 1e9, 1) == 13.8  # "InternVL 14B"
+    assert [name for name, _ in whole.queries.looks.named_children()] == [str(i) for i in range(0, 32, 2)]
