@@ -7,7 +7,8 @@ import pytest
 from safetensors.torch import save_file
 
 import eyespot
-from tests.families.test_internvl_c import BAR, apart, drawn, pictures
+from tests.families.test_internvl_c import BAR, drawn, pictures
+from tests.goldens.authors import distance
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "intern_vit.json").read_text("utf-8"))
 CASES = GOLDEN["cases"]
@@ -24,15 +25,15 @@ def load(folder: Path, name: str, **changes) -> eyespot.Model:
 def test_vectors_and_patches_are_those_of_the_authors_code(name, tmp_path):
     model, case = load(tmp_path, name), CASES[name]
     shown = pictures(GOLDEN["sizes"])
-    assert apart(model.encode_images(shown), case["pooled"]) <= BAR
+    assert distance(model.encode_images(shown), case["pooled"], "intern_vit", name.partition("-")[2]) <= BAR
     found = model.features(shown, layers=(2, -1)).values
     for layer, key in zip(found, ("second", "last"), strict=True):
-        assert apart(layer.flatten()[::29], case[key]) <= BAR
+        assert distance(layer.flatten()[::29], case[key], "intern_vit", name.partition("-")[2]) <= BAR
 
 
 def test_another_eps_is_seen(tmp_path):
     model = load(tmp_path, "300m-small", layer_norm_eps=1e-5)
-    assert apart(model.encode_images(pictures(GOLDEN["sizes"])), CASES["300m-small"]["pooled"]) > BAR
+    assert distance(model.encode_images(pictures(GOLDEN["sizes"])), CASES["300m-small"]["pooled"]) > BAR
 
 
 def test_without_a_processors_file_the_colours_are_imagenets(tmp_path):

@@ -14,16 +14,12 @@ from eyespot.errors import EyespotError
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.tokenizer import words
 from tests.families.makers import SPECIALS, equal, family_named
+from tests.goldens.authors import distance
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "internvl_c.json").read_text("utf-8"))
 CASES, IDS = GOLDEN["cases"], torch.tensor(GOLDEN["ids"])
 WHOLE = [name for name in CASES if name.startswith("hf")]
 BAR = 1e-5
-
-
-def apart(ours: torch.Tensor, theirs: list[float]) -> float:
-    expected = torch.tensor(theirs).view(ours.shape)
-    return float((ours - expected).abs().max() / expected.abs().max())
 
 
 def pictures(sizes: list[list[int]] = GOLDEN["sizes"]) -> list[np.ndarray]:
@@ -66,15 +62,16 @@ def checkpoint(folder: Path, name: str) -> Path:
 @torch.no_grad()
 def test_vectors_and_logits_are_those_of_the_authors_code(name, tmp_path):
     model, case = eyespot.load(checkpoint(tmp_path / "theirs", name)), CASES[name]
+    draw = name.rpartition("-")[2]
     images, texts = model.encode_images(pictures()), model.module.encode_texts(IDS)
-    assert apart(images, case["images"]) <= BAR
-    assert apart(texts, case["texts"]) <= BAR
-    assert apart(model.module.similarity(images, texts), case["logits"]) <= BAR
+    assert distance(images, case["images"], "internvl_c", draw) <= BAR
+    assert distance(texts, case["texts"], "internvl_c", draw) <= BAR
+    assert distance(model.module.similarity(images, texts), case["logits"], "internvl_c", draw) <= BAR
     if name in WHOLE:
         queried = model.encode_images(pictures(), queried=True)
-        assert apart(queried, case["queried"]) <= BAR
-        assert apart(model.module.similarity(queried, texts), case["queried_logits"]) <= BAR
-        assert apart(images, case["queried"]) > 1e-2, "the golden does not tell the two apart"
+        assert distance(queried, case["queried"], "internvl_c", draw) <= BAR
+        assert distance(model.module.similarity(queried, texts), case["queried_logits"], "internvl_c", draw) <= BAR
+        assert distance(images, case["queried"]) > 1e-2, "the golden does not tell the two apart"
 
 
 @pytest.mark.parametrize("plant", ["mean of places without the first", "padding is read", "queries see no picture"])
@@ -90,15 +87,15 @@ def test_the_golden_sees_a_planted_fault(plant, tmp_path, monkeypatch):
             return own(torch.cat(parts), tuple(map(len, parts)))
 
         monkeypatch.setattr(pool, "forward", cut)
-        assert apart(model.encode_images(pictures()), case["images"]) > 10 * BAR
+        assert distance(model.encode_images(pictures()), case["images"]) > 10 * BAR
     elif plant.startswith("padding"):
         text = model.module.text_encoder
         monkeypatch.setattr(text, "config", text.config.replace(pad_token_id=-1))
-        assert apart(model.module.encode_texts(IDS), case["texts"]) > 10 * BAR
+        assert distance(model.module.encode_texts(IDS), case["texts"]) > 10 * BAR
     else:
         for look in model.module.queries.looks.values():
             look.o_proj.weight.zero_()
-        assert apart(model.encode_images(pictures(), queried=True), case["queried"]) > 10 * BAR
+        assert distance(model.encode_images(pictures(), queried=True), case["queried"]) > 10 * BAR
 
 
 @pytest.mark.parametrize("name", ["hf-plain", "first-plain"])

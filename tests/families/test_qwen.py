@@ -17,6 +17,7 @@ from eyespot.inputs.chat import render
 from eyespot.inputs.messages import read_messages
 from eyespot.models.positions import positions
 from tests.families import qwen_draws as draws
+from tests.goldens.authors import distance
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "qwen_text.json").read_text())
 CONFIG = qwen.tiny()["text"]
@@ -40,11 +41,6 @@ def batch(*rows: list[int], parent: tuple[int, ...] | None = None) -> Batch:
     return Batch(torch.tensor([i for row in rows for i in row]), positions(lengths, segments.parent), segments)
 
 
-def differs(ours: torch.Tensor, theirs: list) -> float:
-    reference = torch.tensor(theirs)
-    return float((ours - reference).abs().max() / reference.abs().max())
-
-
 @MAKES
 @pytest.mark.parametrize("case", draws.TEXTS)
 @torch.inference_mode()
@@ -54,7 +50,7 @@ def test_logits_and_loss_are_those_of_the_authors_code(tmp_path, draw, case):
     ids = draws.ids(case, count, draws.TEXT["vocab_size"])
     logits = module.logits(module(batch(ids)).last)
     wanted = GOLDEN[draw][case]
-    assert differs(logits[draws.rows(count)], wanted["logits"]) <= draws.DRAWS[draw]
+    assert distance(logits[draws.rows(count)], wanted["logits"], "qwen_text", draw) <= draws.DRAWS[draw]
     loss = float(F.cross_entropy(logits[:-1], torch.tensor(ids[1:])))
     assert loss == pytest.approx(wanted["loss"], rel=draws.DRAWS[draw])
 

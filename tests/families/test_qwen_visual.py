@@ -23,6 +23,7 @@ from eyespot.inputs.decode import decode_image
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.patches import prepare_image
 from tests.families import qwen_draws as draws
+from tests.goldens.authors import distance
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "qwen_visual.json").read_text())
 
@@ -68,11 +69,6 @@ def talk(name: str) -> list[dict]:
     return messages
 
 
-def differs(ours: torch.Tensor, theirs: list) -> float:
-    reference = torch.tensor(theirs)
-    return float((ours - reference).abs().max() / reference.abs().max())
-
-
 @torch.inference_mode()
 def test_features_of_pictures_are_those_of_the_authors_code(drawn):
     draw, model = drawn
@@ -80,7 +76,8 @@ def test_features_of_pictures_are_those_of_the_authors_code(drawn):
     items = [prepare_image(decode_image(picture(name), rule=rule), rule) for name in draws.PICTURES]
     rows = model.module.encode({"vision": media_batch(items)})["vision"].main
     for name, own in zip(draws.PICTURES, rows.split(draws.VISUAL["n_queries"]), strict=True):
-        assert differs(own[draws.FEATURES], GOLDEN[draw]["features"][name]) <= draws.DRAWS[draw], name
+        wanted = GOLDEN[draw]["features"][name]
+        assert distance(own[draws.FEATURES], wanted, "qwen_visual", draw) <= draws.DRAWS[draw], name
 
 
 @pytest.mark.parametrize("name", draws.TALKS)
@@ -89,7 +86,8 @@ def test_ids_logits_and_loss_are_those_of_the_authors_code(drawn, name):
     draw, model = drawn
     trace = model.trace(talk(name), add_generation_prompt=True)
     assert trace.input_ids.tolist() == GOLDEN["ids"][name]
-    assert differs(trace.logits[-1][draws.COLUMNS], GOLDEN[draw]["logits"][name]) <= draws.DRAWS[draw]
+    logits = trace.logits[-1][draws.COLUMNS]
+    assert distance(logits, GOLDEN[draw]["logits"][name], "qwen_visual", draw) <= draws.DRAWS[draw]
     loss = float(F.cross_entropy(trace.logits[:-1], trace.input_ids[1:]))
     assert loss == pytest.approx(GOLDEN[draw]["losses"][name], rel=draws.DRAWS[draw])
 
