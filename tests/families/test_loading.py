@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from eyespot import families
 from eyespot.errors import EyespotError
-from eyespot.families import loading, sidefiles
+from eyespot.families import loading, sidefiles, table
 from eyespot.inputs.messages import read_messages
 from eyespot.inputs.tokenizer import words
 from eyespot.runtime.limits import LIMITS
@@ -71,7 +71,7 @@ def test_another_package_can_bring_a_family(folder, monkeypatch):
         def load(self):
             return type("module", (), {"FAMILY": family_named("llava")})
 
-    monkeypatch.setattr(loading, "entry_points", lambda group, name: [Found()] if name == "mine" else [])
+    monkeypatch.setattr(table, "entry_points", lambda group, name: [Found()] if name == "mine" else [])
     rewrite(folder, model_type="mine")
     assert families.load(folder).family == "llava"
 

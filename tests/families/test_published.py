@@ -3,7 +3,7 @@
 import pytest
 
 from eyespot import families
-from eyespot.families.loading import family_of
+from eyespot.families.table import family_of
 from tests.families.published import CONFIGS, PARAMETERS
 
 

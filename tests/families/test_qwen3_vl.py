@@ -9,7 +9,7 @@ from eyespot.contracts.contract import Contract, FrameRule
 from eyespot.data.packing import pack
 from eyespot.errors import EyespotError
 from eyespot.families.family import Context
-from eyespot.families.loading import family_of
+from eyespot.families.table import family_of
 from eyespot.inputs.messages import read_messages
 from eyespot.models.encoders.grid_vit import GridVitConfig
 from eyespot.nn.rope import RopeConfig

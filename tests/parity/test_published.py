@@ -8,7 +8,7 @@ import transformers as hf
 
 from eyespot import families
 from eyespot.errors import EyespotError
-from eyespot.families.loading import TABLE, family_of
+from eyespot.families.table import TABLE, family_of
 from tests.families.published import CONFIGS
 
 pytestmark = pytest.mark.parity

@@ -8,7 +8,8 @@ import torch
 from eyespot.contracts.contract import Contract, ImageRule, Tiling
 from eyespot.errors import EyespotError
 from eyespot.families.family import MAX_SIDE, Context, Loaded, build
-from eyespot.families.loading import Part, all_families, open_checkpoint, open_part
+from eyespot.families.loading import Part, open_checkpoint, open_part
+from eyespot.families.table import all_families
 from eyespot.families.vocabulary import check_rows, grow
 from eyespot.inputs.processor import Processor
 from eyespot.inputs.templates import with_images

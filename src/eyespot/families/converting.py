@@ -7,8 +7,9 @@ read when it is written.
 from os import PathLike
 
 from eyespot.families.adapting import base_and_adapter
-from eyespot.families.loading import Checkpoint, all_families, load, number_type, open_checkpoint
+from eyespot.families.loading import Checkpoint, load, number_type, open_checkpoint
 from eyespot.families.saving import save
+from eyespot.families.table import all_families
 from eyespot.weights import peft
 from eyespot.weights.deferred import Deferred
 from eyespot.weights.files import SHARD_BYTES

@@ -19,7 +19,8 @@ from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
 from eyespot.families import eyespot_native, sidefiles
 from eyespot.families.family import Context, Family, Loaded
-from eyespot.families.loading import open_part, own_fields
+from eyespot.families.loading import open_part
+from eyespot.families.sealed import own_fields
 from eyespot.families.vocabulary import shrink
 from eyespot.models.vlm import VlmConfig
 from eyespot.nn.adapters import own_parameters

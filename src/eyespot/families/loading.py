@@ -1,9 +1,7 @@
 """`load`: a folder or hub id to a model, recognised from its files alone, strictly."""
 
-import importlib
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -11,11 +9,13 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from eyespot.contracts.contract import Contract, ImageRule
+from eyespot.contracts.contract import Contract
 from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError, nearest
 from eyespot.families import adapting, sidefiles
 from eyespot.families.family import Family, Json, Loaded, ModelConfig, build
+from eyespot.families.sealed import contract_of
+from eyespot.families.table import DESCRIBED, all_families, family_of
 from eyespot.families.vocabulary import check_rows, grow
 from eyespot.inputs.bytepairs import has_pairs
 from eyespot.inputs.processor import Processor
@@ -27,44 +27,6 @@ from eyespot.runtime.log import log
 from eyespot.weights import hub, peft, seal
 from eyespot.weights.files import Tensors, has_weights, load_into, read_tensors
 
-# config.json's model_type: the module that describes it, imported when it is asked for.
-TABLE = {
-    "internvl": "eyespot.families.internvl",
-    "internvl_chat": "eyespot.families.internvl",
-    "internvl_c": "eyespot.families.internvl_c",
-    "intern_vit_6b": "eyespot.families.intern_vit",
-    "llava": "eyespot.families.llava",
-    "llava_llama": "eyespot.families.llava",
-    "llava_mistral": "eyespot.families.llava",
-    "llava_qwen": "eyespot.families.llava",
-    "llava_next": "eyespot.families.llava_next",
-    "llava_onevision": "eyespot.families.llava_onevision",
-    "clip": "eyespot.families.clip",
-    "clip_vision_model": "eyespot.families.clip",
-    "siglip": "eyespot.families.siglip",
-    "siglip_vision_model": "eyespot.families.siglip",
-    "siglip2": "eyespot.families.siglip2",
-    "siglip2_vision_model": "eyespot.families.siglip2",
-    "vit": "eyespot.families.vit",
-    "dinov2": "eyespot.families.dinov2",
-    "dinov2_with_registers": "eyespot.families.dinov2",
-    "vision-text-dual-encoder": "eyespot.families.vision_text_dual_encoder",
-    "open_clip": "eyespot.families.open_clip",
-    "llama": "eyespot.families.llama",
-    "qwen": "eyespot.families.qwen",
-    "qwen2": "eyespot.families.qwen2",
-    "qwen3": "eyespot.families.qwen3",
-    "mistral": "eyespot.families.mistral",
-    "qwen2_vl": "eyespot.families.qwen2_vl",
-    "qwen2_5_vl": "eyespot.families.qwen2_5_vl",
-    "qwen3_vl": "eyespot.families.qwen3_vl",
-    "eyespot": "eyespot.families.eyespot_native",
-}
-# A type that two families are published under: the key of config.json that tells, and the type it then stands for.
-SHARED = {"internvl": ("qllama_config", "internvl_c")}
-# Known by name and not read; without this the nearest name would be proposed.
-UNREAD = {"qwen3_vl_moe": "has a mixture of experts in its decoder; of Qwen3-VL the dense form is read, qwen3_vl"}
-DESCRIBED = ("open_clip", "internvl_c")  # of these, what may come without a readable config.json
 PARTS = {
     "vision_encoder": ("vision_encoder.",),
     "connector": ("connector.", "deep_connectors."),
@@ -118,7 +80,9 @@ def load(
     path_or_id, adapter = adapting.base_and_adapter(path_or_id, adapter)
     opened = open_checkpoint(path_or_id, parts=parts or {}, verify=verify, layout=layout)
     tokenizer = _tokenizer(opened, parts or {})
-    contract = _contract(opened, tokenizer, replaced=bool(parts))
+    contract = contract_of(
+        opened.folder, opened.family, opened.layout, opened.config, opened.files, tokenizer, replaced=bool(parts)
+    )
     contract = contract if pixels is None else contract.with_pixels(pixels)
     check_rows(tokenizer, opened.config, str(opened.folder))  # before a weight is read or a row added
     extra = dict(opened.files)
@@ -194,30 +158,6 @@ def _config_and_tensors(folder: Path, files: dict[str, Any], parts: Parts) -> tu
 def _other_configs(files: Mapping[str, Any]) -> bool:
     names = {layout.config_name for name in DESCRIBED for layout in family_of({"model_type": name}).layouts.values()}
     return bool((names - {"config.json"}) & files.keys())
-
-
-def family_of(raw: Json, where: str = "") -> Family:
-    """The family of a config.json.
-
-    Raises:
-        EyespotError: ``unknown-family`` naming the nearest ``model_type``; ``not-supported`` for one that is known.
-    """
-    model_type = raw.get("model_type")
-    key, other = SHARED.get(model_type, (None, None)) if isinstance(model_type, str) else (None, None)
-    model_type = other if key in raw else model_type
-    if isinstance(model_type, str) and model_type in TABLE:
-        return importlib.import_module(TABLE[model_type]).FAMILY
-    for found in entry_points(group="eyespot.families", name=str(model_type)):  # of other packages
-        return found.load().FAMILY
-    if isinstance(model_type, str) and model_type in UNREAD:
-        raise EyespotError("not-supported", f"model_type {model_type!r} {UNREAD[model_type]}", where=where)
-    message = f"model_type {model_type!r} is not known{nearest(str(model_type), TABLE)}"
-    raise EyespotError("unknown-family", message, where=where)
-
-
-def all_families() -> list[Family]:
-    """All families, in the order of the table."""
-    return [importlib.import_module(name).FAMILY for name in dict.fromkeys(TABLE.values())]
 
 
 @dataclass
@@ -324,43 +264,6 @@ def _tokenizer(opened: Checkpoint, parts: Parts) -> Tokenizer | None:
         if any((folder / name).is_file() for name in ("tokenizer.json", *MODEL_FILES)) or has_pairs(folder):
             return Tokenizer.load(folder)
     return None
-
-
-def _contract(opened: Checkpoint, tokenizer: Tokenizer | None, replaced: bool) -> Contract:
-    """The contract of the published files, with what only eyespot.json can say; where both speak, they must agree."""
-    try:
-        contract = opened.family.contract_from_hf(opened.files, opened.config, tokenizer)
-    except EyespotError as error:
-        raise error.at(str(opened.folder)) from None
-    stored = seal.stored_contract(opened.folder)
-    if stored is None:
-        return contract
-    contract = own_fields(contract, stored)
-    if not replaced:  # other parts bring their own processor and tokenizer
-        silent = opened.family.layouts[opened.layout].adds_image_token  # such files have no place for the text's rule
-        said = contract.replace(text=stored.text) if silent else contract
-        said.check_same(stored, where=f"{opened.folder}: its files here, {seal.SEAL} there")
-    return contract
-
-
-def own_fields(contract: Contract, stored: Contract) -> Contract:
-    """`contract` with the fields that no published file expresses taken from `stored`."""
-
-    def own(rule: ImageRule | None, stored: ImageRule | None) -> ImageRule | None:
-        if rule is None or stored is None:
-            return rule
-        kept = {name: getattr(stored, name) for name in ("alpha", "exif", "sixteen_bit", "pixels")}
-        rule = rule.replace(**kept)
-        if rule.tiling is None or stored.tiling is None:
-            return rule
-        return rule.replace(tiling=rule.tiling.ordered(stored.tiling.order))  # files hold canvases, not their spelling
-
-    names = ("image", "video", "several")
-    rules: dict[str, Any] = {name: own(getattr(contract, name), getattr(stored, name)) for name in names}
-    if contract.frames is not None and stored.frames is not None:
-        kept = {name: getattr(stored.frames, name) for name in ("spacing", "multiple", "max_total_pixels")}
-        rules["frames"] = contract.frames.replace(**kept)
-    return contract.replace(**rules, coordinates=stored.coordinates)
 
 
 def _add_image_token(opened: Checkpoint, tokenizer: Tokenizer, contract: Contract) -> Contract:

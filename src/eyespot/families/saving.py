@@ -11,8 +11,8 @@ from eyespot.families import eyespot_native
 from eyespot.families.adapting import write_adapters
 from eyespot.families.exporting import Export
 from eyespot.families.family import Loaded
-from eyespot.families.loading import all_families
 from eyespot.families.placing import check_place, put_in_place, workplace
+from eyespot.families.table import all_families
 from eyespot.families.vocabulary import check_rows
 from eyespot.nn.adapters import adapters
 from eyespot.weights import seal
