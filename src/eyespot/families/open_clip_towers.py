@@ -14,7 +14,7 @@ from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
 from eyespot.families import bert
 from eyespot.families.family import Json, check_sizes, differences, section, unsupported
-from eyespot.families.towers import CLIP_VISION, SIGLIP_VISION
+from eyespot.families.towers import CLIP_VISION, SIGLIP_VISION, mlp_ratio
 from eyespot.models.encoders.post_norm_text import PostNormTextConfig
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
@@ -179,7 +179,7 @@ def _read_blocks(raw: Json, model: Json, where: str) -> dict[str, Any]:
 
 
 def _write_blocks(config: Any) -> dict[str, Any]:
-    raw: dict[str, Any] = {"mlp_ratio": _ratio(config.intermediate_size, config.hidden_size)}
+    raw: dict[str, Any] = {"mlp_ratio": mlp_ratio(config.intermediate_size, config.hidden_size)}
     raw |= {"norm_kwargs": {"eps": config.norm_eps}} if config.norm_eps != 1e-5 else {}
     return raw | ({"act_kwargs": {"approximate": "tanh"}} if config.activation == "gelu_tanh" else {})
 
@@ -232,7 +232,7 @@ def _timm_sizes(tensors: Mapping[str, Tensor], vision: Json) -> dict[str, Any]:
     return {
         "img_size": vision.get("image_size", patch * math.isqrt(rows - first)), "patch_size": patch,
         "embed_dim": width, "depth": _depth(tensors, f"{trunk}blocks."), "num_heads": _HEADS.get(width, width // 64),
-        "mlp_ratio": _ratio(len(tensors[f"{trunk}blocks.0.mlp.fc1.weight"]), width),
+        "mlp_ratio": mlp_ratio(len(tensors[f"{trunk}blocks.0.mlp.fc1.weight"]), width),
     }  # fmt: skip
 
 
@@ -283,7 +283,7 @@ def _write_timm(config: VitConfig) -> dict[str, Any]:
     kwargs = {
         "img_size": config.image_size[0], "patch_size": config.patch_size, "embed_dim": config.hidden_size,
         "depth": config.num_layers, "num_heads": config.num_heads, "act_layer": config.activation,
-        "mlp_ratio": _ratio(config.intermediate_size, config.hidden_size),
+        "mlp_ratio": mlp_ratio(config.intermediate_size, config.hidden_size),
     }  # fmt: skip
     return {
         "timm_model_name": "vit_base_patch16_siglip_224" if siglip else "vit_base_patch16_224",
@@ -327,12 +327,6 @@ def _write_bert(config: PostNormTextConfig, max_length: int | None) -> dict[str,
 
 def _depth(names: Mapping[str, Any], stack: str) -> int:
     return len({name.removeprefix(stack).partition(".")[0] for name in names if name.startswith(stack)})
-
-
-def _ratio(inner: int, size: int) -> float | int:
-    """An ``mlp_ratio`` that makes `inner` of `size` by truncation."""
-    ratio = inner / size
-    return int(ratio) if ratio == int(ratio) else ratio if int(size * ratio) == inner else (inner + 0.5) / size
 
 
 def _checked(config: Any, again: Any, raw: dict[str, Any], part: str) -> dict[str, Any]:

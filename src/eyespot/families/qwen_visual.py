@@ -11,6 +11,7 @@ from eyespot.contracts.contract import ImageRule
 from eyespot.errors import EyespotError
 from eyespot.families import sidefiles
 from eyespot.families.family import MAX_SIDE, Context, Json, check_sizes, differences, unsupported
+from eyespot.families.towers import mlp_ratio
 from eyespot.models.connectors import ConnectorConfig
 from eyespot.models.encoders.vit import VitConfig
 from eyespot.models.vlm import VlmConfig
@@ -65,11 +66,9 @@ def write(config: VlmConfig, context: Context) -> dict[str, Any]:
     if not isinstance(tower, VitConfig) or connector is None or connector.kind != "resampler":
         raise EyespotError("layout-unsupported", "qwen needs an encoder for pictures of one size, and a resampler")
     size = tower.image_size if context.image is None else context.image.size
-    ratio = tower.intermediate_size / tower.hidden_size
-    if int(tower.hidden_size * ratio) != tower.intermediate_size:  # it is rounded down where it is read
-        ratio = (tower.intermediate_size + 0.5) / tower.hidden_size
     raw = {
-        "heads": tower.num_heads, "image_size": size[0], "layers": tower.num_layers, "mlp_ratio": ratio,
+        "heads": tower.num_heads, "image_size": size[0], "layers": tower.num_layers,
+        "mlp_ratio": mlp_ratio(tower.intermediate_size, tower.hidden_size),
         "output_dim": connector.output_size, "patch_size": tower.patch_size, "width": tower.hidden_size,
         "n_queries": connector.num_queries,
         "image_start_id": START if context.image_token_id is None else context.image_token_id - TAGS.index(IMAGE_TOKEN),

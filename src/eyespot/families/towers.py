@@ -232,6 +232,12 @@ def activation(raw: Json) -> str:
     return _ACTIVATIONS[raw["hidden_act"]]
 
 
+def mlp_ratio(inner: int, size: int) -> float | int:
+    """The ratio of a feed-forward's width to the tower's that makes `inner` again where it is read and rounded down."""
+    ratio = inner / size
+    return int(ratio) if ratio == int(ratio) else ratio if int(size * ratio) == inner else (inner + 0.5) / size
+
+
 def written_activation(name: str) -> str:
     """Our name of an activation as theirs."""
     return next(theirs for theirs, ours in _ACTIVATIONS.items() if ours == name)

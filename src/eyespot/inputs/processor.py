@@ -6,6 +6,7 @@ nowhere else; what comes out never changes its length again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -189,19 +190,18 @@ class Processor:
                 if given is None:
                     raise EyespotError("media-count", f"{len(parts)} image parts, no picture for part {i}")
                 rule: ImageRule = rules[part.kind]  # type: ignore[assignment]
-                frames = self._frames(part) if part.kind == "video" else None
                 if part.kind == "video":
+                    frames = self._frames(part)
                     fps = part.options.get("fps") if isinstance(part, MediaRef) else None
                     decoded = decode_video(given, fps, frames=frames, rule=rule, **asked)
+                    prepare = partial(prepare_video, decoded, rule, frames)
                 else:
                     decoded = decode_image(given, rule=rule, **asked)
+                    prepare = partial(prepare_image, decoded, rule)
                 pixels += decoded.data.size // 3
                 if pixels > limits.max_total_pixels:
                     raise EyespotError("media-too-large", f"more than {limits.max_total_pixels:,} pixels in all")
-                if part.kind == "video":
-                    media.append(prepare_video(decoded, rule, frames, limits=limits))
-                else:
-                    media.append(prepare_image(decoded, rule, limits=limits))
+                media.append(prepare(limits=limits))
             except EyespotError as error:
                 raise error.at(f"{part.kind} {i}") from None
         return media

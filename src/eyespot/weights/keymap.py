@@ -180,17 +180,16 @@ class KeyMap:
 
     def their_name(self, ours: str) -> str:
         """The name in the file of one of our tensors; our own where no rule knows it."""
-        found = _find(self._ours, ours)
-        return found[0].theirs.format(*found[1]) if found else ours
+        found = self.holding(ours)
+        return found[1] if found else ours
 
     def to_ours(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The file's tensors under our names; what no rule knows is left out (see `unknown`)."""
         result = {}
         for name in tensors:
-            found = None if self.ignores(name) else _find(self._theirs, name)
-            if found is not None:
-                rule, parts = found
-                result.update(zip((n.format(*parts) for n in rule.names()), rule.split(tensors[name]), strict=True))
+            if (found := self.found(name)) is not None:
+                rule, ours = found
+                result.update(zip(ours, rule.split(tensors[name]), strict=True))
         return result
 
     def deferred(self, tensors: Any) -> Deferred:
@@ -223,14 +222,11 @@ class KeyMap:
         """
         result, homeless = {}, []
         for name in tensors:
-            found = _find(self._ours, name)
-            if found is None:
+            if (found := self.holding(name)) is None:
                 homeless.append(name)
                 continue
-            rule, parts = found
-            theirs = rule.theirs.format(*parts)
+            rule, theirs, pieces = found
             if theirs not in result:
-                pieces = [n.format(*parts) for n in rule.names()]
                 if any(piece not in tensors for piece in pieces):
                     homeless.append(name)
                 else:
