@@ -117,6 +117,13 @@ def test_text_that_differs_before_the_picture_is_not_shared(model):
     assert [len(t.branches) for t in _shared(PROMPTS[6:])] == [1, 1]
 
 
+def test_the_last_token_that_is_asked_for_is_not_run_again(model):
+    passes = []
+    hook = model.register_forward_pre_hook(lambda _, args: passes.append(1))
+    assert len(list(decode(model, pack([PROMPTS[0]]), frozenset(), 3, Sampling()))) == len(passes) == 3
+    hook.remove()
+
+
 def test_an_answer_may_be_as_long_as_asked_and_says_so(model):
     answers = answer_packed(model, PROMPTS[:2], frozenset(), 4)
     assert [(len(ids), ended) for ids, ended in answers] == [(4, False), (4, False)]

@@ -87,6 +87,7 @@ def test_both_spellings_of_the_bounds_are_read_and_the_older_comes_first():
     assert rule(size={"min_pixels": 6, "max_pixels": 70}).min_pixels == 6
     both = rule(size={"shortest_edge": 5, "longest_edge": 70}, max_pixels=80)
     assert (both.min_pixels, both.max_pixels) == (5, 80)
+    assert rule(image_processor_type="Qwen2_5_VLImageProcessor") == rule()  # as early files of Qwen2.5-VL name it
 
 
 @pytest.mark.parametrize(("settings", "key"), [
@@ -210,6 +211,7 @@ def test_frames_are_chosen_as_the_file_says_or_as_the_authors_do():
     asked = frames(do_sample_frames=True, fps=1, min_frames=2, max_frames=60, cap_pixels_per_frame=False)
     assert asked == FrameRule(1.0, 2, 60, 2, "steps", None)
     assert frames(num_frames=16, fps=None) == FrameRule(None, 1, 16, 2, "ends", total)
+    assert [frames(num_frames=n, fps=None).max_frames for n in (1, 3, 7)] == [2, 4, 8]  # as transformers rounds
     for keys in ({"fps": 0}, {"min_frames": 9, "max_frames": 8}, {"max_frames": "many"}, {"num_frames": 1.5}):
         with pytest.raises(EyespotError) as caught:
             frames(**keys)

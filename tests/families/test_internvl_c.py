@@ -13,6 +13,7 @@ from eyespot import families
 from eyespot.errors import EyespotError
 from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.tokenizer import words
+from eyespot.models.encoders.decoder_text import QueriesConfig
 from tests.families.makers import SPECIALS, equal, family_named
 from tests.goldens.authors import distance
 
@@ -181,3 +182,28 @@ def test_the_published_sizes_follow_from_the_first_files_shapes():
     whole = families.build(family.config_from_hf(raw | {"model_type": "internvl"}, (), {}), "meta")
     assert round(sum(p.numel() for p in whole.parameters()) / 1e9, 1) == 13.8  # "InternVL 14B"
     assert [name for name, _ in whole.queries.looks.named_children()] == [str(i) for i in range(0, 32, 2)]
+
+
+@pytest.mark.parametrize("lost", ["pos_embed", "text_projection", "blocks.0.mlp.fc1.bias", "blocks.0.norm1.weight"])
+def test_a_first_file_that_is_not_whole_is_refused(tmp_path, lost):
+    folder = checkpoint(tmp_path / "theirs", "first-plain")
+    (path,) = folder.iterdir()
+    tensors = torch.load(path, weights_only=True)
+    del tensors[lost]
+    torch.save(tensors, path)
+    with pytest.raises(EyespotError) as caught:
+        families.load(folder)
+    assert caught.value.code in ("checkpoint-keys", "family-config")
+
+
+@pytest.mark.parametrize("change", [{"every": 0}, {"count": 0}, {"heads": 0}])
+def test_queries_that_nothing_could_be_built_from_are_refused(change):
+    with pytest.raises(EyespotError, match="config-value"):
+        QueriesConfig(**change)
+
+
+def test_a_text_tower_has_a_bound_on_its_layers():
+    config = family_named("internvl_c").tiny()["first"]
+    deep = config.text.replace(decoder=config.text.decoder.replace(num_layers=10**6))
+    with pytest.raises(EyespotError, match="text.decoder.num_layers"):
+        families.build(config.replace(text=deep), "meta")

@@ -198,13 +198,22 @@ def test_hugging_faces_becomes_the_authors_with_the_tower_inside(tmp_path):
 
 @pytest.mark.parametrize(("key", "value"), [
     ("image_aspect_ratio", "anyres"), ("image_aspect_ratio", "highres"), ("mm_patch_merge_type", "spatial"),
-    ("mm_resampler_type", "spatial_pool"),
+    ("mm_resampler_type", "spatial_pool"), ("mm_vision_select_layer", 99), ("mm_vision_select_layer", "-2"),
 ])  # fmt: skip
 def test_what_is_not_supported_is_refused_by_name(original, key, value):
     edit(original, **{key: value})
     with pytest.raises(EyespotError, match=key) as caught:
         families.load(original)
     assert caught.value.code == "family-config"
+
+
+def test_a_head_that_the_config_asks_for_must_be_there(original):
+    edit_tensors(original, **{"lm_head.weight": None})
+    assert families.load(original).config.decoder.tie_word_embeddings
+    edit(original, tie_word_embeddings=False)
+    with pytest.raises(EyespotError, match="lm_head.weight") as caught:
+        families.load(original)
+    assert caught.value.code == "checkpoint-keys"
 
 
 # -- LLaVA-NeXT and LLaVA-OneVision in the same layout -----------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -66,14 +67,19 @@ def test_a_config_without_a_usable_model_type_is_an_unknown_family(folder, raw):
     assert code(lambda: families.load(folder)) == "unknown-family"
 
 
-def test_another_package_can_bring_a_family(folder, monkeypatch):
+def test_another_package_can_bring_a_family(folder, tmp_path, monkeypatch):
+    theirs = replace(family_named("llava"), name="mine", model_types=("mine",))
+
     class Found:
         def load(self):
-            return type("module", (), {"FAMILY": family_named("llava")})
+            return type("module", (), {"FAMILY": theirs})
 
-    monkeypatch.setattr(table, "entry_points", lambda group, name: [Found()] if name == "mine" else [])
+    monkeypatch.setattr(table, "entry_points", lambda group, name="mine": [Found()] if name == "mine" else [])
     rewrite(folder, model_type="mine")
-    assert families.load(folder).family == "llava"
+    made = families.load(folder)
+    assert made.family == "mine"
+    families.save(made, tmp_path / "out")
+    assert equal(families.load(tmp_path / "out").module, made.module)
 
 
 def test_a_folder_without_config_or_weights_is_said(folder, tmp_path):

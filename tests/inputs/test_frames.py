@@ -104,3 +104,10 @@ def test_many_frames_share_an_area_and_few_do_not():
 def test_the_rule_is_part_of_the_contracts_id_and_absent_leaves_it():
     assert Contract().id == Contract(frames=None).id
     assert len({Contract(frames=f).id for f in (None, ENDS, STEPS, ENDS.replace(max_frames=9))}) == 4
+
+
+def test_a_rate_asked_of_a_rule_that_counts_is_not_cut_to_its_count():
+    counted = FrameRule(fps=None, min_frames=1, max_frames=8, multiple=1, spacing="segments")
+    assert len(choose_frames(1500, 25.0, wanted_frames(counted, {"fps": 1.0}))) == 60
+    assert len(choose_frames(1500, 25.0, wanted_frames(counted, {"fps": 1.0, "max_frames": 9}))) == 9
+    assert len(choose_frames(1500, 25.0, wanted_frames(counted, {"max_frames": 4}))) == 4

@@ -456,6 +456,8 @@ def test_siglip_2_drops_case_and_nothing_else():
         == dual().encode_texts(["a  photo, of a (cat)!"]).tolist()
     )
     assert clean_text("ΣΑΣ İ", "lower") == "σασ i̇"
+    assert clean_text("Great_white  shark!", "siglip") == "greatwhite shark"
+    assert clean_text("Great_white  shark!", "canonicalize") == "great white shark"
 
 
 def test_without_padding_the_longest_caption_decides():

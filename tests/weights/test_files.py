@@ -258,3 +258,14 @@ def test_weights_that_are_not_floating_point_are_refused(dtype):
     with pytest.raises(EyespotError, match=r"0\.bias") as caught:
         load_into(module, tensors, "here")
     assert code(caught) == "checkpoint-dtype"
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "lone.pth"])
+def test_a_pickle_whose_archive_is_damaged_is_refused_by_name(tmp_path, name):
+    torch.save({"a": torch.zeros(3)}, tmp_path / name)
+    content = bytearray((tmp_path / name).read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1  # the first entry of the archive's directory
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(EyespotError, match=name) as caught:
+        read_tensors(tmp_path)
+    assert caught.value.code == "checkpoint-corrupt"

@@ -53,6 +53,14 @@ def test_old_weights_are_asked_for_only_where_there_are_no_others(downloads):
     assert "pytorch_model*.bin" in downloads[1][1]
 
 
+@pytest.mark.parametrize("config", [True, False])
+def test_a_lone_file_of_weights_is_asked_for_only_where_no_config_is(downloads, tmp_path, config):
+    if config:
+        (tmp_path / "config.json").write_text("{}")
+    hub.resolve("owner/name")
+    assert ("*.pth" in downloads[1][1]) is not config
+
+
 def test_what_the_hub_does_not_give_is_said(monkeypatch):
     def fail(repo, allow_patterns):
         raise OSError("offline")

@@ -239,7 +239,8 @@ class TextRule(Config):
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
-        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip`` or ``lower``.
+        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip``, ``canonicalize`` (the same
+            but that underscores are spaces) or ``lower``.
         prefix: what stands before a contrastive text.
         ends: whether `eos_token` is put behind a contrastive text, by a tokenizer that adds none of itself.
     """
@@ -254,7 +255,7 @@ class TextRule(Config):
     stop_tokens: tuple[int, ...] = ()
     max_length: int | None = None
     pad_to_max: bool = False
-    clean: Literal["none", "clip", "siglip", "lower"] = "none"
+    clean: Literal["none", "clip", "siglip", "canonicalize", "lower"] = "none"
     video_token: str | None = later(None)
     video_token_id: int | None = later(None)
     image_form: str | None = later(None)

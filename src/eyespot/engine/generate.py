@@ -53,11 +53,13 @@ def decode(
     ahead = int(prompt.position_ids.max()) + 1 - prompt.segments.tokens
     choose = sampling.chooser()
     last = module(prompt, cache).last[-1:]
-    for _ in range(max_new_tokens):
+    for left in range(max_new_tokens - 1, -1, -1):
         token = choose(module.logits(last)[0])
         if token in stops:
             return
         yield token
+        if not left:
+            return
         last = module(next_step(token, cache.length, prompt.input_ids.device, ahead), cache).last
 
 

@@ -223,7 +223,7 @@ class Model:
     def _room(self, tokens: int) -> int:
         """How many tokens may follow a prompt: beyond the positions that the model knows it only babbles."""
         decoder = self._vlm("chat").config.decoder
-        stretched = decoder.rope.factor if decoder.rope.type == "linear" else 1.0
+        stretched = decoder.rope.factor if decoder.rope.type in ("linear", "dynamic") else 1.0
         limit = int(decoder.max_position_embeddings * stretched)
         if tokens >= limit:
             message = f"the conversation has {tokens:,} tokens, the model takes fewer than {limit:,}"

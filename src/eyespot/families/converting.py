@@ -54,5 +54,7 @@ def convert(
 def _whole(opened: Checkpoint, layout: str | None) -> bool:
     """Whether more than names and shapes change on the way."""
     adds = opened.family.layouts[opened.layout].adds_image_token
-    adds |= any(f.layouts[layout].adds_image_token for f in all_families() if layout in f.layouts)
+    kin = [opened.family, *(f for f in all_families() if f.holds(opened.config))]
+    writer = next((f for f in kin if layout in f.layouts), None)
+    adds |= writer is not None and writer.layouts[layout].adds_image_token
     return adds or bool(opened.sources) or peft.holds_adapter(opened.folder)

@@ -6,6 +6,7 @@ in, and what its processor files mean. Unknown keys of a config are kept beside 
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -162,8 +163,9 @@ class Loaded:
 
 def build(config: ModelConfig, device: torch.device | str = "cpu") -> nn.Module:
     """A module with fresh weights, or with none on the meta device."""
-    for name in ("", "decoder", "vision", "text"):
-        layers = getattr(getattr(config, name, None) if name else config, "num_layers", 0)
+    for name in ("", "decoder", "vision", "text", "text.decoder"):
+        part = reduce(lambda found, key: getattr(found, key, None), name.split(".") if name else [], config)
+        layers = getattr(part, "num_layers", 0)
         if layers > MAX_LAYERS:
             raise unsupported(f"{name}.num_layers".strip("."), layers, f"up to {MAX_LAYERS:,}")
     with torch.device(device):

@@ -37,6 +37,8 @@ def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
     if raw["min_frames"] > raw["max_frames"]:
         raise unsupported("min_frames", raw["min_frames"], f"up to max_frames, {raw['max_frames']}")
     chosen: dict[str, Any] = {"multiple": span, "spacing": "steps" if raw["do_sample_frames"] else "ends"}
+    if count:
+        count = max(round(count / span), 1) * span
     if rule.shared_pixels:
         if capped:
             raise unsupported("cap_pixels_per_frame", True, "false")

@@ -252,11 +252,14 @@ def keymap(config: VlmConfig, visual: str, decoder: str, rules: tuple[Rule, ...]
     ])  # fmt: skip
 
 
+_NAMES = ("Qwen2VLImageProcessor", "Qwen2_5_VLImageProcessor")  # the second: the first's name in early files
+
+
 def image_rule(files: Files, tower: GridVitConfig, published: Mapping[str, Any] = MappingProxyType({})) -> ImageRule:
     """What the image processor's file says, as our rule; without a file, what is `published`."""
     raw = sidefiles.image_processor(files) or dict(published)
     name = str(raw.get("image_processor_type") or raw.get("feature_extractor_type") or "Qwen2VLImageProcessor")
-    if name.removesuffix("Fast").removesuffix("Pil") != "Qwen2VLImageProcessor":
+    if name.removesuffix("Fast").removesuffix("Pil") not in _NAMES:
         raise unsupported("image_processor_type", name, "Qwen2VLImageProcessor")
     own = {"patch_size": tower.patch_size, "merge_size": tower.merge_size}
     own |= {"temporal_patch_size": tower.temporal_patch_size}

@@ -96,7 +96,7 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     if internvl_original.is_original(files.get("config.json", {})):
         return internvl_original.contract_from(files, config, tokenizer)
     token_id = files.get("config.json", {}).get("image_token_id", IMAGE_TOKEN_ID)
-    token, start, end, video = (
+    token, start, end, video_token = (
         _named(files, key, published)
         for key, published in (
             ("context_image_token", IMAGE_TOKEN), ("start_image_token", START), ("end_image_token", END),
@@ -106,7 +106,8 @@ def contract_from_hf(files: Files, config: VlmConfig, tokenizer: Tokenizer | Non
     if tokenizer is not None:
         check_image_token(token, token_id, tokenizer, config)
     text = sidefiles.text_rule(
-        files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id, video_token=video,
+        files, tokenizer, _TEMPLATES, image_token=token, image_token_id=token_id,
+        video_token=video_token,
         **written_media(token, start, end),
     )  # fmt: skip
     image = aspect_files.image_rule(files, config)

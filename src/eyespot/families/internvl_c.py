@@ -63,7 +63,8 @@ def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) 
         if raw.get(key):
             raise unsupported(key, raw[key], "0: adapters that are merged")
     decoder = llama.FORM.read(section(raw, "qllama_config"))
-    tower, width, heads = AUTHORS_TOWER.read(section(raw, "vision_config")), *(raw[k] for k in list(_DEFAULTS)[:2])
+    tower = AUTHORS_TOWER.read(section(raw, "vision_config"))
+    width, heads = raw["clip_embed_dim"], raw["attn_pool_num_heads"]
     if tower.hidden_size % heads or (whole and decoder.hidden_size % heads):
         raise unsupported("attn_pool_num_heads", heads, f"divisors of {tower.hidden_size} and {decoder.hidden_size}")
     asked = raw["num_query_token"], raw["cross_attention_frequency"]

@@ -48,6 +48,9 @@ def is_original(raw: Json) -> bool:
 
 def config_from(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> VlmConfig:
     """Their config as ours."""
+    for key in ("use_llm_lora", "use_backbone_lora"):
+        if raw.get(key) and any(".lora_A." in name for name in names):
+            raise unsupported(key, raw[key], "0: adapters that are merged")
     text = section(raw, "llm_config")
     kind = _decoder(text)
     decoder = internlm2.read(text) if kind == "internlm2" else forms.named(kind, "llm_config.model_type").read(text)

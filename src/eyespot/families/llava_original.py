@@ -13,7 +13,7 @@ from typing import Any
 from eyespot.contracts.contract import Contract, ImageRule, Tiling
 from eyespot.errors import EyespotError
 from eyespot.families import forms, sidefiles
-from eyespot.families.decoders import HEAD, decoder_rules
+from eyespot.families.decoders import HEAD, decoder_rules, tied
 from eyespot.families.family import Context, Json, unsupported
 from eyespot.families.framing import counted_rule
 from eyespot.families.towers import FORMS, form_of, vision_rules
@@ -74,11 +74,13 @@ def config_from(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> 
     stored = raw.get("vision_config") or {}
     tower = parts.get("vision_encoder") or _tower_form(stored).read(stored)
     layer = raw.get("mm_vision_select_layer", -2)
+    if not isinstance(layer, int) or layer not in range(-tower.num_layers - 1, tower.num_layers + 1):
+        raise unsupported("mm_vision_select_layer", layer, f"one within {tower.num_layers} layers")
     if not stored and not tower.class_token:
         tower, layer = _shortened(tower, names)
     decoder = parts.get("decoder") or forms.named(_DECODERS[_kind(raw)], "model_type").read(raw)
     if "decoder" not in parts and names:
-        decoder = decoder.replace(tie_word_embeddings="lm_head.weight" not in names)
+        decoder = decoder.replace(tie_word_embeddings=tied(raw, names, "lm_head.weight", False))
     return VlmConfig(
         decoder=decoder,
         vision=tower,

@@ -149,6 +149,9 @@ def _config_and_tensors(folder: Path, files: dict[str, Any], parts: Parts) -> tu
         raw = next((found for describe in described if describe and (found := describe(files, stored))), None)
     except EyespotError as error:
         raise error.at(str(folder)) from None
+    except (KeyError, IndexError, StopIteration) as error:
+        message = f"the weights are not whole: {error} is what their config would follow from"
+        raise EyespotError("checkpoint-keys", message, where=str(folder)) from error
     if raw is None:
         raise EyespotError("checkpoint-missing", "no config.json here", where=str(folder))
     files["config.json"] = raw

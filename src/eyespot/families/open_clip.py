@@ -29,6 +29,7 @@ _IGNORED = (
     "context_length",
     "vocab_size",
 )  # of OpenAI's files: numbers that follow from the shapes
+_CLEANED = {"canonicalize": "canonicalize", "lower": "lower", "whitespace": "none"}
 _RESIZE = {"shortest": "shortest_edge", "squash": "exact"}
 
 
@@ -120,8 +121,10 @@ def contract_from_hf(files: Files, config: DualConfig, tokenizer: Tokenizer | No
         check_sizes(length, length, "text_cfg.")
         own["max_length"] = min(length["context_length"], config.text.max_length)
     elif config.text.pool == "last":
-        clean = section(text, "tokenizer_kwargs").get("clean", "canonicalize")
-        own |= {"pad_to_max": True, "clean": "siglip" if clean == "canonicalize" else "none"}
+        clean = section(text, "tokenizer_kwargs").get("clean", "whitespace" if text else "canonicalize")
+        if clean not in _CLEANED:
+            raise unsupported("text_cfg.tokenizer_kwargs.clean", clean, ", ".join(_CLEANED))
+        own |= {"pad_to_max": True, "clean": _CLEANED[clean]}
     rule = sidefiles.text_rule({}, tokenizer, (), **own).replace(stop_tokens=())
     return Contract(image=_image_rule(section(raw, "preprocess_cfg"), config.vision), text=rule)
 

@@ -43,6 +43,7 @@ TABLE = {
 SHARED = {"internvl": ("qllama_config", "internvl_c")}
 # Known by name and not read; without this the nearest name would be proposed.
 UNREAD = {"qwen3_vl_moe": "has a mixture of experts in its decoder; of Qwen3-VL the dense form is read, qwen3_vl"}
+GROUP = "eyespot.families"  # of entry points, by which another package brings a family under a ``model_type``
 DESCRIBED = ("open_clip", "internvl_c")  # of these, what may come without a readable config.json
 
 
@@ -57,7 +58,7 @@ def family_of(raw: Json, where: str = "") -> Family:
     model_type = other if key in raw else model_type
     if isinstance(model_type, str) and model_type in TABLE:
         return importlib.import_module(TABLE[model_type]).FAMILY
-    for found in entry_points(group="eyespot.families", name=str(model_type)):  # of other packages
+    for found in entry_points(group=GROUP, name=str(model_type)):  # of other packages
         return found.load().FAMILY
     if isinstance(model_type, str) and model_type in UNREAD:
         raise EyespotError("not-supported", f"model_type {model_type!r} {UNREAD[model_type]}", where=where)
@@ -66,5 +67,6 @@ def family_of(raw: Json, where: str = "") -> Family:
 
 
 def all_families() -> list[Family]:
-    """All families, in the order of the table."""
-    return [importlib.import_module(name).FAMILY for name in dict.fromkeys(TABLE.values())]
+    """All families, in the order of the table, then those of other packages."""
+    own = [importlib.import_module(name).FAMILY for name in dict.fromkeys(TABLE.values())]
+    return own + [found.load().FAMILY for found in entry_points(group=GROUP)]

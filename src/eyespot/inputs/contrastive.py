@@ -20,11 +20,14 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 def clean_text(text: str, how: str) -> str:
     """`text` as `TextRule.clean` says: ``siglip`` is lower case without ASCII punctuation, single spaces.
 
+    ``canonicalize`` takes underscores for spaces first, as SigLIP's authors and open_clip do, and `transformers` not.
     ``lower`` lowers each character by itself, as normalisers of `tokenizers` do: no final sigma.
     """
     if how == "lower":
         return "".join(map(str.lower, text))
-    if how != "siglip":
+    if how == "canonicalize":
+        text = text.replace("_", " ")
+    elif how != "siglip":
         return text
     return re.sub(r"\s+", " ", text.lower().translate(_NO_PUNCTUATION)).strip()
 

@@ -42,6 +42,8 @@ def wanted_frames(rule: FrameRule, asked: Mapping[str, Any], name: str = "") -> 
     if "num_frames" in given:
         count = max(round(given["num_frames"] / rule.multiple), 1) * rule.multiple
         return rule.replace(fps=None, min_frames=1, max_frames=count)
+    if "fps" in given and rule.fps is None:  # the rule's number of frames is for films of any length, not for a rate
+        rule = rule.replace(max_frames=FrameRule().max_frames)
     least = given.get("min_frames", min(rule.min_frames, given.get("max_frames", rule.min_frames)))
     most = given.get("max_frames", max(rule.max_frames, least))
     if least > most or most < rule.multiple:

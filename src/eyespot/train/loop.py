@@ -7,7 +7,7 @@ the gradient is divided once. Every stage ends with a checkpoint, which holds al
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                 optimizer.set_lr(share)
                 optimizer.zero_grad()
                 total = weight = waited = 0.0
-                tokens, samples = 0, 0
+                tokens, samples = 0, []
                 for _ in range(stage.accumulation):
                     asked = time.perf_counter()
                     batch = next(stream).to(device)
@@ -115,18 +115,18 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                         loss, count = goal.loss(module, batch, stage)
                     value = loss.item()
                     if not math.isfinite(value):
-                        raise _not_finite(f"the loss is {value}", stage, step, batch)
+                        raise _not_finite(f"the loss is {value}", stage, step, batch.sample_ids)
                     if loss.requires_grad:  # a text row reaches no connector, where nothing else is trained
                         loss.backward()
                     total, weight = total + value, weight + float(count)
-                    tokens, samples = tokens + batch.input_ids.numel(), samples + len(batch.sample_ids)
+                    tokens, samples = tokens + batch.input_ids.numel(), samples + list(batch.sample_ids)
                 sum_gradients(optimizer.parameters)
                 total, weight = sum_scalars(total, weight)
                 if weight <= 0:
                     raise EyespotError("row-unsupervised", "a step without anything to learn", where=_at(stage, step))
                 norm = scale_and_clip(optimizer.parameters, weight, stage.clip)
                 if not math.isfinite(norm):
-                    raise _not_finite(f"the gradient norm is {norm}", stage, step, batch)
+                    raise _not_finite(f"the gradient norm is {norm}", stage, step, samples)
                 optimizer.step()
                 if goal.after_step:
                     goal.after_step(module)
@@ -141,7 +141,7 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                     "grad_norm": norm,
                     "tokens": tokens,
                     "supervised": weight,
-                    "samples": samples,
+                    "samples": len(samples),
                     "seconds": seconds,
                     "tokens_per_s": tokens / seconds,
                     "data_wait": waited,
@@ -280,9 +280,9 @@ def _seconds_left(stage: Stage, step: int, elapsed: float) -> float:
     return left if stage.seconds is None else max(0.0, min(left, stage.seconds - elapsed))
 
 
-def _not_finite(what: str, stage: Stage, step: int, batch: Any) -> EyespotError:
-    samples = ", ".join(batch.sample_ids[:8]) + (", …" if len(batch.sample_ids) > 8 else "")
-    return EyespotError("loss-not-finite", f"{what}; samples: {samples}", where=_at(stage, step))
+def _not_finite(what: str, stage: Stage, step: int, samples: Sequence[str]) -> EyespotError:
+    shown = ", ".join(samples[:8]) + (", …" if len(samples) > 8 else "")
+    return EyespotError("loss-not-finite", f"{what}; samples: {shown}", where=_at(stage, step))
 
 
 def _at(stage: Stage, step: int) -> str:

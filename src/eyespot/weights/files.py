@@ -286,7 +286,7 @@ def _found(folder: Path) -> Path | None:
 
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
-    if zipfile.is_zipfile(file) and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+    if _holds_code(file):
         remedy = f"Write its weights out: torch.save(torch.jit.load({file.name!r}).state_dict(), 'pytorch_model.bin')."
         message = "a TorchScript archive, which holds code; no code of a checkpoint is run"
         raise EyespotError("checkpoint-corrupt", message, where=str(file), remedy=remedy)
@@ -303,6 +303,15 @@ def _unpickled(file: Path) -> dict[str, Tensor]:
     if not isinstance(data, dict) or not all(isinstance(t, Tensor) for t in data.values()):
         raise EyespotError("checkpoint-corrupt", "not a dictionary of tensors", where=str(file))
     return data
+
+
+def _holds_code(file: Path) -> bool:
+    """Whether a file is a TorchScript archive."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):  # an older pickle, or damaged: what reads it says so
+        return False
 
 
 def _shape(tensor: Tensor) -> str:

@@ -39,7 +39,9 @@ def _download(repo: str) -> Path:
     try:
         folder = Path(snapshot_download(repo, allow_patterns=list(_TEXT)))
         if not any(folder.glob("*.safetensors")):
-            folder = Path(snapshot_download(repo, allow_patterns=[*_TEXT, *_PICKLED]))
+            # Without a config either, what is a lone file of weights (OpenAI's CLIP, InternVL-C).
+            lone = () if (folder / "config.json").is_file() else ("*.pt", "*.pth")
+            folder = Path(snapshot_download(repo, allow_patterns=[*_TEXT, *_PICKLED, *lone]))
     except (HfHubHTTPError, HFValidationError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EyespotError(

@@ -61,6 +61,11 @@ class QueriesConfig(Config):
     output_size: int = 768
     seen_size: int = 3200
 
+    def __post_init__(self) -> None:
+        """Refuse counts that nothing could be built from."""
+        if min(self.count, self.every, self.heads) < 1:
+            raise EyespotError("config-value", f"expected numbers from 1 up, got {self.to_dict()}", where="queries")
+
 
 class DecoderText(nn.Module):
     """Tokens to one vector for each text, not normalised."""

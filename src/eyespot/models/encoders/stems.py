@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from eyespot.contracts.shapes import Float, Tensor
+from eyespot.errors import EyespotError
 
 Grids = tuple[tuple[int, int, int], ...]
 
@@ -33,7 +34,10 @@ class ConvStem(nn.Module):
     def __init__(self, channels: int, patch_size: int, size: int, bias: bool, widths: tuple[int, ...]) -> None:
         super().__init__()
         if patch_size != 2 ** (len(widths) + 1):
-            raise ValueError(f"{len(widths) + 1} stride-2 convolutions make patches of {2 ** (len(widths) + 1)}")
+            message = (
+                f"{len(widths) + 1} stride-2 convolutions make patches of {2 ** (len(widths) + 1)}, not {patch_size}"
+            )
+            raise EyespotError("config-value", message, where="stem_channels")
         ins, outs = (channels, *widths), (*widths, size)
         self.convs = nn.ModuleList(
             nn.Conv2d(i, o, 3, stride=2, padding=1, bias=bias) for i, o in zip(ins, outs, strict=True)
