@@ -20,7 +20,9 @@ from tests.goldens.authors import distance
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "internvl_c.json").read_text("utf-8"))
 CASES, IDS = GOLDEN["cases"], torch.tensor(GOLDEN["ids"])
 WHOLE = [name for name in CASES if name.startswith("hf")]
-BAR = 1e-5
+# Tables, and what attention compares: a softmax far from zero would make noise of fp32's last digits.
+UNMOVED = ("embed", "query_tokens", "qkv", "q_proj", "k_proj", "attn.q.", "attn.k.")
+BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}
 
 
 def pictures(sizes: list[list[int]] = GOLDEN["sizes"]) -> list[np.ndarray]:
@@ -31,11 +33,14 @@ def pictures(sizes: list[list[int]] = GOLDEN["sizes"]) -> list[np.ndarray]:
     return found
 
 
-def drawn(shapes: dict[str, list[int]], seed: int, scale: float) -> dict[str, torch.Tensor]:
-    rng, tensors = np.random.RandomState(seed), {}
+def drawn(shapes: dict[str, list[int]], case: dict) -> dict[str, torch.Tensor]:
+    """Weights as the golden says that they were drawn."""
+    rng, tensors = np.random.RandomState(case["seed"]), {}
     for name, shape in sorted(shapes.items()):
-        plus = 1 if len(shape) == 1 and name.endswith("weight") else 0
-        tensors[name] = torch.from_numpy(np.asarray(scale * rng.standard_normal(tuple(shape)) + plus)).float()
+        values = case["scale"] * rng.standard_normal(tuple(shape))
+        values = values * (case["gain"] if len(shape) >= 2 and not any(word in name for word in UNMOVED) else 1)
+        values = values + (1 if len(shape) == 1 and name.endswith("weight") else 0)
+        tensors[name] = torch.from_numpy(np.asarray(values)).float()
     return tensors
 
 
@@ -50,12 +55,9 @@ def checkpoint(folder: Path, name: str) -> Path:
         shapes = keymap.to_theirs({k: torch.empty(v.shape) for k, v in meta.items()})
         assert len(shapes) == case["tensors"]
         (folder / "config.json").write_text(json.dumps(case["config"]))
-        save_file(
-            drawn({k: list(v.shape) for k, v in shapes.items()}, case["seed"], case["scale"]),
-            folder / "model.safetensors",
-        )
+        save_file(drawn({k: list(v.shape) for k, v in shapes.items()}, case), folder / "model.safetensors")
     else:
-        torch.save(drawn(case["shapes"], case["seed"], case["scale"]), folder / "internvl_c_13b_224px.pth")
+        torch.save(drawn(case["shapes"], case), folder / "internvl_c_13b_224px.pth")
     return folder
 
 
@@ -65,13 +67,15 @@ def test_vectors_and_logits_are_those_of_the_authors_code(name, tmp_path):
     model, case = eyespot.load(checkpoint(tmp_path / "theirs", name)), CASES[name]
     draw = name.rpartition("-")[2]
     images, texts = model.encode_images(pictures()), model.module.encode_texts(IDS)
-    assert distance(images, case["images"], "internvl_c", draw) <= BAR
-    assert distance(texts, case["texts"], "internvl_c", draw) <= BAR
-    assert distance(model.module.similarity(images, texts), case["logits"], "internvl_c", draw) <= BAR
+    assert distance(images, case["images"], "internvl_c", draw) <= BAR[draw]
+    assert distance(texts, case["texts"], "internvl_c", draw) <= BAR[draw]
+    assert distance(model.module.similarity(images, texts), case["logits"], "internvl_c", draw) <= BAR[draw]
     if name in WHOLE:
         queried = model.encode_images(pictures(), queried=True)
-        assert distance(queried, case["queried"], "internvl_c", draw) <= BAR
-        assert distance(model.module.similarity(queried, texts), case["queried_logits"], "internvl_c", draw) <= BAR
+        assert distance(queried, case["queried"], "internvl_c", draw) <= BAR[draw]
+        assert (
+            distance(model.module.similarity(queried, texts), case["queried_logits"], "internvl_c", draw) <= BAR[draw]
+        )
         assert distance(images, case["queried"]) > 1e-2, "the golden does not tell the two apart"
 
 
@@ -88,15 +92,15 @@ def test_the_golden_sees_a_planted_fault(plant, tmp_path, monkeypatch):
             return own(torch.cat(parts), tuple(map(len, parts)))
 
         monkeypatch.setattr(pool, "forward", cut)
-        assert distance(model.encode_images(pictures()), case["images"]) > 10 * BAR
+        assert distance(model.encode_images(pictures()), case["images"]) > 10 * BAR["plain"]
     elif plant.startswith("padding"):
         text = model.module.text_encoder
         monkeypatch.setattr(text, "config", text.config.replace(pad_token_id=-1))
-        assert distance(model.module.encode_texts(IDS), case["texts"]) > 10 * BAR
+        assert distance(model.module.encode_texts(IDS), case["texts"]) > 10 * BAR["plain"]
     else:
         for look in model.module.queries.looks.values():
             look.o_proj.weight.zero_()
-        assert distance(model.encode_images(pictures(), queried=True), case["queried"]) > 10 * BAR
+        assert distance(model.encode_images(pictures(), queried=True), case["queried"]) > 10 * BAR["plain"]
 
 
 @pytest.mark.parametrize("name", ["hf-plain", "first-plain"])

@@ -239,8 +239,8 @@ class TextRule(Config):
         add_special_tokens: whether the tokenizer's own special tokens are added when the text has no BOS already.
         bos_token, eos_token, pad_token: as the template sees them.
         max_length: of a contrastive text tower (padded to it when `pad_to_max`), or None.
-        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip``, ``canonicalize`` (the same
-            but that underscores are spaces) or ``lower``.
+        clean: how contrastive text is cleaned before tokenising: none, ``clip``, ``siglip``, ``lower``, or
+            ``canonicalize``, which is ``siglip`` with underscores as spaces.
         prefix: what stands before a contrastive text.
         ends: whether `eos_token` is put behind a contrastive text, by a tokenizer that adds none of itself.
     """

@@ -58,4 +58,7 @@ def own_fields(contract: Contract, stored: Contract) -> Contract:
     if contract.frames is not None and stored.frames is not None:
         kept = {name: getattr(stored.frames, name) for name in ("spacing", "multiple", "max_total_pixels")}
         rules["frames"] = contract.frames.replace(**kept)
+    # Files say that captions are cleaned as SigLIP's are, and not whether underscores are spaces.
+    if {contract.text.clean, stored.text.clean} == {"siglip", "canonicalize"}:
+        rules["text"] = contract.text.replace(clean=stored.text.clean)
     return contract.replace(**rules, coordinates=stored.coordinates)
