@@ -29,12 +29,12 @@ from tests.goldens.authors import distance
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "internvl_chat.json").read_text("utf-8"))
 CASES = GOLDEN["cases"]
-BAR = 1e-5
+BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}
 CONTEXT = 12  # stands for a picture's tokens in the golden ids
 
 
-def close(ours, theirs, bar: float = BAR, original: str = "") -> bool:
-    return distance(ours, theirs, original, "plain") <= bar
+def close(ours, theirs, bar: float = 1e-5) -> bool:
+    return distance(ours, theirs) <= bar
 
 
 def picture(width: int, height: int) -> np.ndarray:
@@ -54,7 +54,9 @@ def checkpoint(folder: Path, name: str) -> Path:
     assert len(shapes) == case["tensors"]
     rng, tensors = np.random.RandomState(case["seed"]), {}
     for key, like in sorted(shapes.items()):
-        drawn = 0.2 * rng.standard_normal(tuple(like.shape))
+        drawn = case.get("scale", 0.2) * rng.standard_normal(tuple(like.shape))
+        moved = like.ndim >= 2 and not any(word in key for word in GOLDEN["unmoved"])
+        drawn = drawn * (case.get("gain", 1) if moved else 1)
         plus = 1 if like.ndim == 1 and key.endswith("weight") else 0
         tensors[key] = torch.from_numpy(drawn + plus).float()
     save_file(tensors, folder / "model.safetensors")
@@ -91,14 +93,15 @@ def test_features_logits_and_loss_are_those_of_the_authors_code(case):
     batch = pack([encoded])
     features = model.module.encode(batch.media)["vision"].main
     assert list(features.shape) == golden["feature_shape"]
-    assert close(features.flatten()[::37], golden["features"], original="internvl_chat")
+    draw = golden.get("draw", "plain")
+    assert distance(features.flatten()[::37], golden["features"], "internvl_chat", draw) <= BAR[draw]
     hidden = model.module(batch).last
     logits = model.module.logits(hidden)
     assert list(logits.shape) == golden["logits_shape"]
-    assert close(logits.flatten()[::41], golden["logits"], original="internvl_chat")
-    assert close(logits[-1], golden["last"], original="internvl_chat")
+    assert distance(logits.flatten()[::41], golden["logits"], "internvl_chat", draw) <= BAR[draw]
+    assert distance(logits[-1], golden["last"], "internvl_chat", draw) <= BAR[draw]
     total, weight = token_loss(model.module, hidden, batch.targets, batch.loss_weight)
-    assert abs(float(total / weight) - golden["loss"]) <= 1e-5 * golden["loss"]
+    assert abs(float(total / weight) - golden["loss"]) <= BAR[draw] * golden["loss"]
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ ORIGINALS = {
     "internvl_chat": ("InternVLChatModel", "internvl", "test_internvl_original.py"),
     "internvl_c": ("InternVL-C and -G", "internvl_c", "test_internvl_c.py"),
     "intern_vit": ("InternViT", "intern_vit", "test_intern_vit.py"),
+    "open_clip": ("open_clip: CLIP, SigLIP, BiomedCLIP", "open_clip", "test_open_clip_golden.py"),
 }
 FOUND: dict[str, dict[str, float]] = {}
 

@@ -35,8 +35,7 @@ asks the installed originals again, and `make fmt` makes this page from the file
 AUTHORS = """
 Where `transformers` has no class, or another reading, the numbers are of the authors' own code, run outside of this
 repository. Tests beside each family hold us to them, the small draw and the plain one (0.2 · N(0, 1)) to 1e-5, the wide
-one to 1e-4; `python -m tests.goldens.authors` measures anew. open_clip's layouts are compared with the CLIP, SigLIP and
-BERT of `transformers`, under open_clip's names (`tests/parity/test_open_clip.py`).
+one to 1e-4; `python -m tests.goldens.authors` measures anew.
 
 | original | family | largest difference by draw | made by |
 |--|--|--|--|

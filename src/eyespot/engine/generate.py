@@ -134,7 +134,10 @@ def _cached_steps(module: VisionLanguageModel, trees: list[_Tree]) -> Steps:
     lengths, parents = list(batch.segments.k_lens), list(batch.segments.parent)
     leaves = torch.tensor([s for s, p in enumerate(parents) if p >= 0])
     ends = torch.tensor(_ends(trees), device=batch.input_ids.device)
-    places, cache = batch.position_ids[:, ends], KVCache(module.config.decoder.num_layers, 2 * sum(lengths))
+    places, cache = (
+        batch.position_ids[:, ends],
+        KVCache(module.config.decoder.num_layers, sum(lengths) + 8 * len(leaves)),
+    )
     hidden = module(batch, cache).last[ends]
     while True:
         going, tokens = yield module.logits(hidden).argmax(-1).tolist()
