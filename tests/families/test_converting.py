@@ -7,7 +7,8 @@ import torch
 
 from eyespot import families
 from eyespot.errors import EyespotError
-from eyespot.families import saving
+from eyespot.families import converting, saving
+from eyespot.families.loading import open_checkpoint
 from eyespot.nn.adapters import LoraConfig, attach
 from eyespot.weights import files
 from tests.families.makers import CASES, equal, family_named, llava, loaded, text_model
@@ -104,3 +105,11 @@ def test_an_unknown_tensor_is_refused_as_on_loading(tmp_path):
     (tmp_path / "base" / "eyespot.json").unlink()
     with pytest.raises(EyespotError, match="stranger"):
         families.convert(tmp_path / "base", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("name", "whole"), [("internvl", False), ("llava", True)])
+def test_what_grows_by_an_image_token_goes_through_memory_and_nothing_else(name, whole, tmp_path):
+    """Both have a layout `original`; LLaVA's knows no image token, InternVL's has its own."""
+    family = family_named(name)
+    families.save(loaded(family, next(iter(family.tiny().values()))), tmp_path)
+    assert converting._whole(open_checkpoint(tmp_path), "original") is whole

@@ -241,3 +241,18 @@ def test_what_cannot_be_followed_is_named(tmp_path, changes, match):
     with pytest.raises(EyespotError, match=match) as caught:
         families.load(path)
     assert caught.value.code == "family-config"
+
+
+@pytest.mark.parametrize("key", ["use_llm_lora", "use_backbone_lora"])
+def test_adapters_that_are_not_merged_are_said_by_their_key(key, tmp_path):
+    path = checkpoint(tmp_path / "theirs", "qwen2")
+    raw = json.loads((path / "config.json").read_text()) | {key: 16}
+    (path / "config.json").write_text(json.dumps(raw))
+    assert families.load(path).family == "internvl"  # merged ones leave the key as it was
+    tensors = load_file(path / "model.safetensors")
+    name = next(n for n in tensors if n.endswith("q_proj.weight"))
+    save_file(tensors | {name.replace("q_proj.weight", "q_proj.lora_A.default.weight"): torch.zeros(2, 2)},
+              path / "model.safetensors")  # fmt: skip
+    with pytest.raises(EyespotError, match=key) as caught:
+        families.load(path)
+    assert caught.value.code == "family-config"

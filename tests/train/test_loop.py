@@ -192,6 +192,17 @@ def test_a_loss_that_is_not_finite_names_stage_step_and_samples(config):
     assert error.where == "align step 1"
 
 
+def test_a_gradient_that_is_not_finite_names_the_samples_of_the_whole_step(config, monkeypatch):
+    monkeypatch.setattr("eyespot.train.loop.scale_and_clip", lambda *_: math.nan)
+    named = []
+    for accumulation in (1, 2):
+        stage = ALIGN.replace(accumulation=accumulation)
+        out = f"{config.out}-{accumulation}"
+        error = refused(config.replace(stages=(stage,), out=out), "loss-not-finite")
+        named.append(error.message.partition("samples: ")[2].split(", "))
+    assert named[1][: len(named[0])] == named[0] and len(named[1]) > len(named[0])
+
+
 def test_too_many_bad_rows_stop_the_run_naming_them(config):
     good = rows(6)
     bad = tuple(r.__class__(f"bad-{r.id}", r.messages[:1]) for r in rows(6))
