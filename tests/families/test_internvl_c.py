@@ -15,33 +15,16 @@ from eyespot.inputs.contrastive import text_ids
 from eyespot.inputs.tokenizer import words
 from eyespot.models.encoders.decoder_text import QueriesConfig
 from tests.families.makers import SPECIALS, equal, family_named
-from tests.goldens.authors import distance
+from tests.goldens.authors import BAR, distance, drawn, picture
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "internvl_c.json").read_text("utf-8"))
 CASES, IDS = GOLDEN["cases"], torch.tensor(GOLDEN["ids"])
 WHOLE = [name for name in CASES if name.startswith("hf")]
-# Tables, and what attention compares: a softmax far from zero would make noise of fp32's last digits.
-UNMOVED = ("embed", "query_tokens", "qkv", "q_proj", "k_proj", "attn.q.", "attn.k.")
-BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}
+UNMOVED = ("embed", "query_tokens", "qkv", "q_proj", "k_proj", "attn.q.", "attn.k.")  # by the draws' gain
 
 
-def pictures(sizes: list[list[int]] = GOLDEN["sizes"]) -> list[np.ndarray]:
-    found = []
-    for width, height in sizes:
-        y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
-        found.append(((x * 7 + y * 13 + c * 50 + x * y) % 256).astype(np.uint8))
-    return found
-
-
-def drawn(shapes: dict[str, list[int]], case: dict) -> dict[str, torch.Tensor]:
-    """Weights as the golden says that they were drawn."""
-    rng, tensors = np.random.RandomState(case["seed"]), {}
-    for name, shape in sorted(shapes.items()):
-        values = case["scale"] * rng.standard_normal(tuple(shape))
-        values = values * (case["gain"] if len(shape) >= 2 and not any(word in name for word in UNMOVED) else 1)
-        values = values + (1 if len(shape) == 1 and name.endswith("weight") else 0)
-        tensors[name] = torch.from_numpy(np.asarray(values)).float()
-    return tensors
+def pictures() -> list[np.ndarray]:
+    return [picture(*size) for size in GOLDEN["sizes"]]
 
 
 def checkpoint(folder: Path, name: str) -> Path:
@@ -55,9 +38,9 @@ def checkpoint(folder: Path, name: str) -> Path:
         shapes = keymap.to_theirs({k: torch.empty(v.shape) for k, v in meta.items()})
         assert len(shapes) == case["tensors"]
         (folder / "config.json").write_text(json.dumps(case["config"]))
-        save_file(drawn({k: list(v.shape) for k, v in shapes.items()}, case), folder / "model.safetensors")
+        save_file(drawn({k: list(v.shape) for k, v in shapes.items()}, case, UNMOVED), folder / "model.safetensors")
     else:
-        torch.save(drawn(case["shapes"], case), folder / "internvl_c_13b_224px.pth")
+        torch.save(drawn(case["shapes"], case, UNMOVED), folder / "internvl_c_13b_224px.pth")
     return folder
 
 

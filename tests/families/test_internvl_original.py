@@ -25,21 +25,15 @@ from eyespot.inputs.processor import Processor
 from eyespot.inputs.tokenizer import words
 from eyespot.train.losses import token_loss
 from tests.families.makers import equal, family_named
-from tests.goldens.authors import distance
+from tests.goldens.authors import BAR, distance, drawn, picture
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "internvl_chat.json").read_text("utf-8"))
 CASES = GOLDEN["cases"]
-BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}
 CONTEXT = 12  # stands for a picture's tokens in the golden ids
 
 
 def close(ours, theirs, bar: float = 1e-5) -> bool:
     return distance(ours, theirs) <= bar
-
-
-def picture(width: int, height: int) -> np.ndarray:
-    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
-    return ((x * 7 + y * 13 + c * 50 + x * y) % 256).astype(np.uint8)
 
 
 def checkpoint(folder: Path, name: str) -> Path:
@@ -52,13 +46,7 @@ def checkpoint(folder: Path, name: str) -> Path:
     meta = build(config, "meta").state_dict()
     shapes = family.layouts[fused].keymap(config).to_theirs({k: torch.zeros(v.shape) for k, v in meta.items()})
     assert len(shapes) == case["tensors"]
-    rng, tensors = np.random.RandomState(case["seed"]), {}
-    for key, like in sorted(shapes.items()):
-        drawn = case.get("scale", 0.2) * rng.standard_normal(tuple(like.shape))
-        moved = like.ndim >= 2 and not any(word in key for word in GOLDEN["unmoved"])
-        drawn = drawn * (case.get("gain", 1) if moved else 1)
-        plus = 1 if like.ndim == 1 and key.endswith("weight") else 0
-        tensors[key] = torch.from_numpy(drawn + plus).float()
+    tensors = drawn({key: tuple(like.shape) for key, like in shapes.items()}, case, GOLDEN["unmoved"])
     save_file(tensors, folder / "model.safetensors")
     return folder
 

@@ -9,26 +9,19 @@ import torch
 from safetensors.torch import save_file
 
 import eyespot
-from tests.goldens.authors import distance
+from tests.goldens.authors import BAR, distance, drawn, picture
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "open_clip.json").read_text("utf-8"))
 CASES = GOLDEN["cases"]
-BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}
 
 
 def pictures(side: int) -> list[np.ndarray]:
-    y, x, c = np.meshgrid(np.arange(side), np.arange(side), np.arange(3), indexing="ij")
-    return [((x * 7 + y * 13 + c * 50 + x * y * (k + 1)) % 256).astype(np.uint8) for k in range(3)]
+    return [picture(side, side, k) for k in range(3)]
 
 
 def load(folder: Path, case: dict, **changes: dict) -> eyespot.Model:
     """A case as open_clip writes it, with some sections of its model's config changed."""
-    rng, tensors = np.random.RandomState(case["seed"]), {}
-    for name, shape in sorted(case["shapes"].items()):
-        values = case["scale"] * rng.standard_normal(tuple(shape))
-        moved = len(shape) >= 2 and not any(word in name for word in GOLDEN["unmoved"])
-        values = values * (case["gain"] if moved else 1) + (1 if len(shape) == 1 and name.endswith("weight") else 0)
-        tensors[name] = torch.from_numpy(np.asarray(values)).float()
+    tensors = drawn(case["shapes"], case, GOLDEN["unmoved"])
     save_file(tensors, folder / "open_clip_model.safetensors")
     model = {key: {**part, **changes.get(key, {})} if isinstance(part, dict) else part
              for key, part in case["config"]["model_cfg"].items()}  # fmt: skip

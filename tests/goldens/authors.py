@@ -5,9 +5,11 @@ in one process and writes what was noted.
 """
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -23,6 +25,33 @@ ORIGINALS = {
     "open_clip": ("open_clip: CLIP, SigLIP, BiomedCLIP", "open_clip", "test_open_clip_golden.py"),
 }
 FOUND: dict[str, dict[str, float]] = {}
+BAR = {"small": 1e-5, "plain": 1e-5, "wide": 1e-4}  # by draw
+
+
+def drawn(
+    shapes: Mapping[str, Sequence[int]], case: Mapping[str, Any], unmoved: Sequence[str]
+) -> dict[str, torch.Tensor]:
+    """Weights of a case, parameter by parameter in the order of their names.
+
+    Args:
+        shapes: by the authors' names.
+        case: its seed, its scale and the gain of matrices and kernels.
+        unmoved: words in names that the gain leaves alone: tables, and what attention compares, as a softmax far from
+            zero would make noise of fp32's last digits.
+    """
+    rng, tensors = np.random.RandomState(case["seed"]), {}
+    for name, shape in sorted(shapes.items()):
+        moved = len(shape) >= 2 and not any(word in name for word in unmoved)
+        values = case.get("scale", 0.2) * rng.standard_normal(tuple(shape)) * (case.get("gain", 1) if moved else 1)
+        values = values + (1 if len(shape) == 1 and name.endswith("weight") else 0)
+        tensors[name] = torch.from_numpy(np.asarray(values)).float()
+    return tensors
+
+
+def picture(width: int, height: int, k: int = 0) -> np.ndarray:
+    """A pattern of which no two places are alike nearby; number `k` of its size."""
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(3), indexing="ij")
+    return ((x * 7 + y * 13 + c * 50 + x * y * (k + 1)) % 256).astype(np.uint8)
 
 
 def distance(ours: torch.Tensor, theirs: Any, original: str = "", draw: str = "") -> float:

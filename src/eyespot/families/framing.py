@@ -31,8 +31,7 @@ def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
     fps, count = raw["fps"], raw.get("num_frames")
     if count is not None:
         check_sizes(raw, ("num_frames",), "video processor: ")
-    if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < float("inf"):
-        raise unsupported("fps", fps, "a positive number")
+    fps = _rate(fps)
     tokens, span = raw["max_video_tokens"], rule.temporal_patch_size
     if raw["min_frames"] > raw["max_frames"]:
         raise unsupported("min_frames", raw["min_frames"], f"up to max_frames, {raw['max_frames']}")
@@ -45,7 +44,7 @@ def frame_rule(raw: Json, rule: ImageRule) -> FrameRule:
         raw["cap_pixels_per_frame"], chosen = False, {"multiple": 1, "spacing": "ends_double"}
     total = int(tokens * (rule.patch_size * rule.merge_size) ** 2 * _CONTEXT_SHARE)
     return FrameRule(
-        fps=None if count else float(fps), min_frames=1 if count else raw["min_frames"],
+        fps=None if count else fps, min_frames=1 if count else raw["min_frames"],
         max_frames=max(count or raw["max_frames"], span), **chosen,
         max_total_pixels=total if raw["cap_pixels_per_frame"] else None,
     )  # fmt: skip
@@ -77,15 +76,20 @@ def counted_rule(raw: Json, count: int, authors: str, theirs: str) -> FrameRule:
     if own is not None:
         check_sizes(raw, ("num_frames",), "video processor: ")
         fps = None
-    if fps is not None and (not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < float("inf")):
-        raise unsupported("fps", fps, "a positive number")
+    fps = None if fps is None else _rate(fps)
     if raw.get("initial_shift", True) is not True:
         raise unsupported("initial_shift", raw["initial_shift"], "true")
     return FrameRule(
-        fps=None if fps is None else float(fps), min_frames=1, multiple=1,
+        fps=fps, min_frames=1, multiple=1,
         max_frames=own or (count if fps is None else FrameRule().max_frames),
         spacing=theirs if raw.get("do_sample_frames") else authors,
     )  # fmt: skip
+
+
+def _rate(fps: Any) -> float:
+    if not isinstance(fps, (int, float)) or isinstance(fps, bool) or not 0 < fps < float("inf"):
+        raise unsupported("fps", fps, "a positive number")
+    return float(fps)
 
 
 def counted_keys(frames: FrameRule | None) -> dict[str, Any]:

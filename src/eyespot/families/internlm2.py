@@ -6,6 +6,7 @@ one key, ``bias``, stands for all biases of the attention. Upstream: OpenGVLab/I
 
 from typing import Any
 
+from eyespot.families import llama
 from eyespot.families.decoders import NO_CONTEXT, DecoderForm
 from eyespot.families.family import Context, Json
 from eyespot.models.decoder import DecoderConfig
@@ -14,16 +15,7 @@ from eyespot.weights.keymap import GroupSplit, Rule, within
 FORM = DecoderForm(
     "internlm2",
     "InternLM2ForCausalLM",
-    {
-        "vocab_size": 103168,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "max_position_embeddings": 2048,
-        "rms_norm_eps": 1e-6,
-        "tie_word_embeddings": False,
-    },
+    {**llama.FORM.defaults, "vocab_size": 103168},
     qkv_bias="key",
 )
 

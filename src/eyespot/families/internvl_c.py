@@ -17,6 +17,7 @@ from eyespot.families import llama, sidefiles
 from eyespot.families.decoders import canonical, decoder_rules
 from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, differences, section, unsupported
 from eyespot.families.intern_towers import AUTHORS_TOWER, authors_rules, timm_rules
+from eyespot.families.towers import depth
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.decoder_text import DecoderTextConfig, QueriesConfig
@@ -40,19 +41,15 @@ def describe(files: Files, tensors: Mapping[str, Tensor]) -> dict[str, Any] | No
         "model_type": NAME, "clip_embed_dim": tensors["text_projection"].shape[-1],
         "vision_config": {
             "hidden_size": patch[0], "intermediate_size": len(tensors["blocks.0.mlp.fc1.bias"]),
-            "num_hidden_layers": _depth(tensors, "blocks.{}.norm1.weight"), "patch_size": patch[-1],
+            "num_hidden_layers": depth(tensors, "blocks."), "patch_size": patch[-1],
             "num_attention_heads": max(patch[0] // _CHANNELS, 1), "image_size": patch[-1] * round(places**0.5),
         },
         "qllama_config": {
             "vocab_size": table[0], "hidden_size": table[1], "num_attention_heads": max(table[1] // _CHANNELS, 1),
-            "num_hidden_layers": _depth(tensors, "transformer.layers.{}.input_layernorm.weight"),
+            "num_hidden_layers": depth(tensors, "transformer.layers."),
             "intermediate_size": len(tensors["transformer.layers.0.mlp.up_proj.weight"]),
         },
     }  # fmt: skip
-
-
-def _depth(names: Collection[str], pattern: str) -> int:
-    return next(i for i in range(len(names) + 1) if pattern.format(i) not in names)
 
 
 def config_from_hf(raw: Json, names: Collection[str], parts: Mapping[str, Any]) -> DualConfig:

@@ -16,6 +16,7 @@ from eyespot.errors import EyespotError
 from eyespot.families import bert, clip, sidefiles, siglip
 from eyespot.families import open_clip_towers as towers
 from eyespot.families.family import Context, Family, Files, Json, Layout, check_sizes, section, unsupported
+from eyespot.families.towers import depth
 from eyespot.inputs.tokenizer import Tokenizer
 from eyespot.models.dual import DualConfig
 from eyespot.models.encoders.post_norm_text import PostNormTextConfig
@@ -47,13 +48,14 @@ def describe(files: Files, tensors: Mapping[str, Tensor]) -> dict[str, Any] | No
     return {"model_type": NAME, "weights": "openai", "model_cfg": {
         "embed_dim": tensors["text_projection"].shape[-1], "quick_gelu": True,
         "vision_cfg": {
-            "image_size": patch * round(places**0.5), "layers": _depth(tensors, "visual.transformer."), "width": width,
-            "patch_size": patch, "head_width": min(64, width),
+            "image_size": patch * round(places**0.5), "width": width,
+            "layers": depth(tensors, "visual.transformer.resblocks."), "patch_size": patch,
+            "head_width": min(64, width),
         },
         "text_cfg": {
             "context_length": len(tensors["positional_embedding"]),
             "vocab_size": len(tensors["token_embedding.weight"]), "width": size,
-            "heads": max(size // 64, 1), "layers": _depth(tensors, "transformer."),
+            "heads": max(size // 64, 1), "layers": depth(tensors, "transformer.resblocks."),
         },
     }}  # fmt: skip
 
@@ -150,10 +152,6 @@ def _preprocess(rule: ImageRule) -> dict[str, Any]:
         found = f"{rule.resize!r} with {rule.resample}"
         raise EyespotError("layout-unsupported", f"open_clip cannot resize by {found} (contract.image)")
     return {"mean": list(rule.mean), "std": list(rule.std), "interpolation": rule.resample, "resize_mode": mode}
-
-
-def _depth(names: Collection[str], tower: str) -> int:
-    return sum(name.startswith(f"{tower}resblocks.") and name.endswith("ln_1.weight") for name in names)
 
 
 def tiny() -> dict[str, Any]:

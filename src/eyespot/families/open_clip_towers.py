@@ -14,7 +14,7 @@ from eyespot.contracts.shapes import Tensor
 from eyespot.errors import EyespotError
 from eyespot.families import bert
 from eyespot.families.family import Json, check_sizes, differences, section, unsupported
-from eyespot.families.towers import CLIP_VISION, SIGLIP_VISION, mlp_ratio
+from eyespot.families.towers import CLIP_VISION, SIGLIP_VISION, depth, mlp_ratio
 from eyespot.models.encoders.post_norm_text import PostNormTextConfig
 from eyespot.models.encoders.text import TextEncoderConfig
 from eyespot.models.encoders.vit import VitConfig
@@ -231,7 +231,7 @@ def _timm_sizes(tensors: Mapping[str, Tensor], vision: Json) -> dict[str, Any]:
     patch, first = tensors[f"{trunk}patch_embed.proj.weight"].shape[-1], int(f"{trunk}cls_token" in tensors)
     return {
         "img_size": vision.get("image_size", patch * math.isqrt(rows - first)), "patch_size": patch,
-        "embed_dim": width, "depth": _depth(tensors, f"{trunk}blocks."), "num_heads": _HEADS.get(width, width // 64),
+        "embed_dim": width, "depth": depth(tensors, f"{trunk}blocks."), "num_heads": _HEADS.get(width, width // 64),
         "mlp_ratio": mlp_ratio(len(tensors[f"{trunk}blocks.0.mlp.fc1.weight"]), width),
     }  # fmt: skip
 
@@ -242,7 +242,7 @@ def _bert_sizes(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
         return {}
     vocab_size, size = tensors[f"{inner}embeddings.word_embeddings.weight"].shape
     return {
-        "vocab_size": vocab_size, "hidden_size": size, "num_hidden_layers": _depth(tensors, f"{inner}encoder.layer."),
+        "vocab_size": vocab_size, "hidden_size": size, "num_hidden_layers": depth(tensors, f"{inner}encoder.layer."),
         "num_attention_heads": max(size // 64, 1),
         "intermediate_size": len(tensors[f"{inner}encoder.layer.0.intermediate.dense.weight"]),
         "max_position_embeddings": len(tensors[f"{inner}embeddings.position_embeddings.weight"]),
@@ -323,10 +323,6 @@ def _write_bert(config: PostNormTextConfig, max_length: int | None) -> dict[str,
         "hf_proj_type": None if config.projection == "none" else config.projection,
         "hf_model_config": bert.write_bert(config, **own),
     }  # fmt: skip
-
-
-def _depth(names: Mapping[str, Any], stack: str) -> int:
-    return len({name.removeprefix(stack).partition(".")[0] for name in names if name.startswith(stack)})
 
 
 def _checked(config: Any, again: Any, raw: dict[str, Any], part: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ version; that is a prefix, decided by the family's layouts.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -230,6 +230,11 @@ def activation(raw: Json) -> str:
     if not isinstance(raw["hidden_act"], str) or raw["hidden_act"] not in _ACTIVATIONS:
         raise unsupported("hidden_act", raw["hidden_act"], ", ".join(_ACTIVATIONS))
     return _ACTIVATIONS[raw["hidden_act"]]
+
+
+def depth(names: Collection[str], stack: str) -> int:
+    """How many blocks a file holds below a prefix, which a number follows."""
+    return len({name.removeprefix(stack).partition(".")[0] for name in names if name.startswith(stack)})
 
 
 def mlp_ratio(inner: int, size: int) -> float | int:

@@ -14,7 +14,7 @@ from torch import nn
 
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Tensor
-from eyespot.nn.attention import attend
+from eyespot.nn.attention import attend_flat
 from eyespot.nn.self_attention import SelfAttention
 
 PERIOD = 10000.0  # of the slowest wave of the table, in units of 2π places
@@ -41,6 +41,7 @@ class Resampler(nn.Module):
         self.register_buffer("position_embedding", sine_table(self.side, output_size))
         self.query_norm = nn.LayerNorm(output_size, norm_eps)
         self.norm = nn.LayerNorm(output_size, norm_eps)
+        self.heads = num_heads
         self.attn = SelfAttention(output_size, num_heads)
         self.post_norm = nn.LayerNorm(output_size, norm_eps)
         self.proj = nn.Linear(output_size, output_size, bias=False)
@@ -59,10 +60,9 @@ class Resampler(nn.Module):
         asked = self.attn.q_proj(self.query_norm(self.query) + self.position_embedding)
         k, v = self.attn.k_proj(kv + places), self.attn.v_proj(kv)
         q = asked.repeat(len(grids), 1)
-        q, k, v = (t.unflatten(-1, (-1, self.attn.head_dim)) for t in (q, k, v))
         lengths = tuple(t * h * w for t, h, w in grids)
         segments = Segments((len(self.query),) * len(grids), lengths, (-1,) * len(grids), rule="full")
-        return self.proj(self.post_norm(self.attn.finish(attend(q, k, v, segments))))
+        return self.proj(self.post_norm(self.attn.o_proj(attend_flat(q, k, v, self.heads, segments))))
 
     def _table(self, grid: tuple[int, int, int]) -> Float[Tensor, "p D"]:
         """The table resized to a grid, in fp32."""

@@ -59,6 +59,14 @@ def attend(
     )  # fmt: skip
 
 
+def attend_flat(
+    q: Float[Tensor, "T D"], k: Float[Tensor, "Tk D"], v: Float[Tensor, "Tk D"], heads: int, segments: Segments
+) -> Float[Tensor, "T D"]:
+    """`attend` where heads lie side by side in each row, and go back there, as plain projections have them."""
+    q, k, v = (t.unflatten(-1, (heads, -1)) for t in (q, k, v))
+    return attend(q, k, v, segments).flatten(1)
+
+
 def attend_reference(
     q: Float[Tensor, "T H C"],
     k: Float[Tensor, "Tk K C"],

@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Tensor
 
-# Below this many scores a head, the explicit softmax trains faster on CPU than the flash kernel's backward pass.
+# Below this many scores a head, the explicit softmax trains faster on CPU than the flash kernel's backward pass. In
+# bfloat16 too its kernel computes in fp32.
 SMALL = 256 * 256
 
 
@@ -98,12 +99,7 @@ def _softmax_attention(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float
         scores = scores.masked_fill(~torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).tril(), -math.inf)
     elif group.mask is not None:
         scores = scores.masked_fill(~group.mask[:, None], -math.inf)
-    return softmax(scores) @ v
-
-
-def softmax(scores: Tensor) -> Tensor:
-    """Over keys; the kernel computes in fp32 whatever comes in and goes out, and keeps half as much for going back."""
-    return scores.softmax(-1)
+    return scores.softmax(-1) @ v
 
 
 def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tensor:
@@ -118,7 +114,7 @@ def _branches(q: Tensor, k: Tensor, v: Tensor, group: Any, scale: float) -> Tens
     to_own = to_own.masked_fill(~group.own_mask, -math.inf)
     if group.prefix_mask is not None:
         to_prefix = to_prefix.masked_fill(~group.prefix_mask, -math.inf)
-    probs = softmax(torch.cat([to_prefix, to_own], dim=-1))
+    probs = torch.cat([to_prefix, to_own], dim=-1).softmax(-1)
     from_prefix, from_own = probs[..., :lp], probs[..., lp:]
     out = (from_prefix.flatten(2, 3) @ vp).unflatten(2, (nb, lb)) + from_own @ v_
     return out.permute(0, 2, 3, 1, 4).flatten(0, 2).index_select(0, group.keep)

@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -105,28 +106,14 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                 share = lr_share(stage, _schedule_step(stage, step, elapsed))
                 optimizer.set_lr(share)
                 optimizer.zero_grad()
-                total = weight = waited = 0.0
-                tokens, samples = 0, []
-                for _ in range(stage.accumulation):
-                    asked = time.perf_counter()
-                    batch = next(stream).to(device)
-                    waited += time.perf_counter() - asked
-                    with autocast(device, precision):
-                        loss, count = goal.loss(module, batch, stage)
-                    value = loss.item()
-                    if not math.isfinite(value):
-                        raise _not_finite(f"the loss is {value}", stage, step, batch.sample_ids)
-                    if loss.requires_grad:  # a text row reaches no connector, where nothing else is trained
-                        loss.backward()
-                    total, weight = total + value, weight + float(count)
-                    tokens, samples = tokens + batch.input_ids.numel(), samples + list(batch.sample_ids)
+                found = _backward(goal, module, stream, stage, step, device, precision)
                 sum_gradients(optimizer.parameters)
-                total, weight = sum_scalars(total, weight)
+                total, weight = sum_scalars(found.total, found.weight)
                 if weight <= 0:
                     raise EyespotError("row-unsupervised", "a step without anything to learn", where=_at(stage, step))
                 norm = scale_and_clip(optimizer.parameters, weight, stage.clip)
                 if not math.isfinite(norm):
-                    raise _not_finite(f"the gradient norm is {norm}", stage, step, samples)
+                    raise _not_finite(f"the gradient norm is {norm}", stage, step, found.samples)
                 optimizer.step()
                 if goal.after_step:
                     goal.after_step(module)
@@ -139,12 +126,12 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
                     "loss": total / weight,
                     "lr": stage.lr * share,
                     "grad_norm": norm,
-                    "tokens": tokens,
+                    "tokens": found.tokens,
                     "supervised": weight,
-                    "samples": len(samples),
+                    "samples": len(found.samples),
                     "seconds": seconds,
-                    "tokens_per_s": tokens / seconds,
-                    "data_wait": waited,
+                    "tokens_per_s": found.tokens / seconds,
+                    "data_wait": found.waited,
                 }
                 if step % config.log_every == 0:
                     run.log(row)
@@ -186,6 +173,39 @@ def train(config: RunConfig, *, resume: bool = False, command: str = "") -> Iter
         if not run.finished:
             finish.write(config, run, loaded or models.restore(run.checkpoint), result)
         yield RunDone(run.path, finish.read(run))
+
+
+@dataclass(slots=True)
+class _Backward:
+    """What went into the gradients of a step: losses and their weight, tokens, samples, and how long data took."""
+
+    total: float = 0.0
+    weight: float = 0.0
+    tokens: int = 0
+    samples: list[str] = field(default_factory=list)
+    waited: float = 0.0
+
+
+def _backward(
+    goal: Any, module: Any, stream: Iterator[Any], stage: Stage, step: int, device: torch.device, precision: torch.dtype
+) -> _Backward:
+    """Gradients of one step, summed over its micro-batches."""
+    found = _Backward()
+    for _ in range(stage.accumulation):
+        asked = time.perf_counter()
+        batch = next(stream).to(device)
+        found.waited += time.perf_counter() - asked
+        with autocast(device, precision):
+            loss, count = goal.loss(module, batch, stage)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _not_finite(f"the loss is {value}", stage, step, batch.sample_ids)
+        if loss.requires_grad:  # a text row reaches no connector, where nothing else is trained
+            loss.backward()
+        found.total, found.weight = found.total + value, found.weight + float(count)
+        found.tokens += batch.input_ids.numel()
+        found.samples += batch.sample_ids
+    return found
 
 
 def _carry_on(config: RunConfig, index: int, run: RunFolder) -> Any:

@@ -15,8 +15,9 @@ from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.errors import EyespotError
 from eyespot.models.decoder import Decoder, DecoderConfig
+from eyespot.models.encoders.padding import without_padding
 from eyespot.models.encoders.pools import MeanQueryPool
-from eyespot.nn.attention import attend
+from eyespot.nn.attention import attend_flat
 from eyespot.nn.norm import RMSNorm
 from eyespot.nn.rope import rotary_tables
 
@@ -78,13 +79,8 @@ class DecoderText(nn.Module):
 
     def forward(self, input_ids: Int[Tensor, "B l"]) -> Float[Tensor, "B O"]:
         """Texts, padded on the right to one length with `pad_token_id`."""
+        there, lengths = without_padding(input_ids, self.config.pad_token_id, self.config.max_length)
         count, length = input_ids.shape
-        if length > self.config.max_length:
-            raise EyespotError("too-long", f"{length} tokens, the text tower takes {self.config.max_length}")
-        there = input_ids != self.config.pad_token_id
-        lengths = tuple(there.sum(1).tolist())
-        if 0 in lengths:
-            raise EyespotError("argument", f"text {lengths.index(0)} holds nothing but padding", where="input_ids")
         places = torch.arange(length, device=input_ids.device).expand(count, -1)[there][None]
         hidden = self.decoder(self.decoder.embed_tokens(input_ids[there]), places, Segments.of(lengths)).last
         return self.projection(hidden[torch.tensor(lengths, device=hidden.device).cumsum(0) - 1])
@@ -144,5 +140,4 @@ class Look(nn.Module):
         """What the tokens take from the features."""
         seen = self.seen_norm(seen)
         q, k, v = self.q_proj(self.norm(x)), self.k_proj(seen), self.v_proj(seen)
-        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
-        return self.o_proj(attend(q, k, v, segments).flatten(1))
+        return self.o_proj(attend_flat(q, k, v, self.heads, segments))

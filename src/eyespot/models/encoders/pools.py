@@ -6,7 +6,7 @@ from torch import nn
 
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.shapes import Float, Tensor
-from eyespot.nn.attention import attend
+from eyespot.nn.attention import attend, attend_flat
 from eyespot.nn.mlp import Mlp
 from eyespot.nn.self_attention import SelfAttention
 
@@ -51,8 +51,7 @@ class MeanQueryPool(nn.Module):
         """One vector for each stretch of `lengths` tokens."""
         mean = torch.stack([part.mean(0) for part in x.split(lengths)])
         q, k, v = self.q_proj(self.q_norm(mean)), self.k_proj(self.k_norm(x)), self.v_proj(self.v_norm(x))
-        q, k, v = (t.unflatten(-1, (self.heads, -1)) for t in (q, k, v))
-        return self.o_proj(attend(q, k, v, one_query_each(lengths)).flatten(1))
+        return self.o_proj(attend_flat(q, k, v, self.heads, one_query_each(lengths)))
 
 
 def one_query_each(lengths: tuple[int, ...]) -> Segments:

@@ -16,6 +16,7 @@ from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Int, Tensor
 from eyespot.errors import EyespotError
 from eyespot.models.encoders.blocks import PostNormBlock
+from eyespot.models.encoders.padding import without_padding
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,9 @@ class PostNormText(nn.Module):
 
     def forward(self, input_ids: Int[Tensor, "B l"]) -> Float[Tensor, "B O"]:
         """Texts, padded on the right to one length with `pad_token_id`."""
-        count, length = input_ids.shape
-        if length > self.config.max_length:
-            raise EyespotError("too-long", f"{length} tokens, the text tower takes {self.config.max_length}")
-        there = input_ids != self.config.pad_token_id
-        lengths = tuple(there.sum(1).tolist())
-        if 0 in lengths:
-            raise EyespotError("argument", f"text {lengths.index(0)} holds nothing but padding", where="input_ids")
-        x = self.token_embedding(input_ids) + self.type_embedding.weight[0] + self.position_embedding[:length]
+        there, lengths = without_padding(input_ids, self.config.pad_token_id, self.config.max_length)
+        places = self.position_embedding[: input_ids.shape[1]]
+        x = self.token_embedding(input_ids) + self.type_embedding.weight[0] + places
         x = self.embedding_norm(x)[there]
         segments = Segments.of(lengths, rule="full")
         for block in self.blocks:

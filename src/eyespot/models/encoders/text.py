@@ -9,8 +9,8 @@ from torch import nn
 from eyespot.contracts.batch import Segments
 from eyespot.contracts.config import Config
 from eyespot.contracts.shapes import Float, Int, Tensor
-from eyespot.errors import EyespotError
 from eyespot.models.encoders.blocks import EncoderBlock
+from eyespot.models.encoders.padding import check_length
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ class TextEncoder(nn.Module):
     def forward(self, input_ids: Int[Tensor, "B l"]) -> Float[Tensor, "B O"]:
         """Equal-length texts, padded as the contract says. No mask: CLIP cannot see its padding, SigLIP reads it."""
         count, length = input_ids.shape
-        if length > self.config.max_length:
-            raise EyespotError("too-long", f"{length} tokens, the text tower takes {self.config.max_length}")
+        check_length(input_ids, self.config.max_length)
         x = self.token_embedding(input_ids) + self.position_embedding[:length]
         segments = Segments.of((length,) * count, rule="causal" if self.config.causal else "full")
         x = x.flatten(0, 1)
